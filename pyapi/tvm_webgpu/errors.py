@@ -1,0 +1,25 @@
+"""The typed errors of every part; all derive from TvmWebgpuError."""
+
+
+class TvmWebgpuError(Exception):
+    """Base of all errors that this package raises on purpose; its text is meant for the user."""
+
+
+class UnsupportedError(TvmWebgpuError):
+    """An operator, dtype or instruction for which no correct form exists here; says which and where."""
+
+
+class InvalidModuleError(TvmWebgpuError):
+    """A SPIR-V module that is malformed."""
+
+
+class PackageError(TvmWebgpuError):
+    """A package that is missing, damaged, of another version, or in need of what the device lacks."""
+
+
+class InputError(TvmWebgpuError):
+    """A wrong name, dtype or shape of an input, or a file that can't be read."""
+
+
+class DeviceError(TvmWebgpuError):
+    """No GPU adapter, a lost device, or device memory that ran out."""
