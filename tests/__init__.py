@@ -1,0 +1,1 @@
+"""Tests of the project; a package, so that they may share `tests.models` from any working folder."""
