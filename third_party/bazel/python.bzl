@@ -1,0 +1,241 @@
+"""Python rules: libraries with an import path of their own, programs, pytest files, tools run as actions, a wheel.
+
+Bazel's own Python rules need toolchains that they download, so these stand alone: no toolchain, one interpreter.
+"""
+
+load("@host_python//:defs.bzl", "PYTHON")
+
+PythonInfo = provider(
+    doc = "What a Python program needs in order to import a library.",
+    fields = {
+        "sources": "depset of struct(path, file): `path` is where the file lies under the import root",
+        "distributions": "depset of directories, each holding an installed distribution",
+        "stamps": "depset of files that change whenever a directory's content does",
+    },
+)
+
+def _collect(deps, sources = []):
+    infos = [dep[PythonInfo] for dep in deps]
+    return PythonInfo(
+        sources = depset(sources, transitive = [info.sources for info in infos]),
+        distributions = depset(transitive = [info.distributions for info in infos]),
+        stamps = depset(transitive = [info.stamps for info in infos]),
+    )
+
+def _path_in_package(label, file):
+    path = file.short_path
+    return path[len(label.package) + 1:] if label.package else path
+
+def _pip_distribution(ctx):
+    info = _collect(ctx.attr.deps)
+    return PythonInfo(
+        sources = depset(),
+        distributions = depset([ctx.file.directory], transitive = [info.distributions]),
+        stamps = depset([ctx.file.stamp], transitive = [info.stamps]),
+    )
+
+pip_distribution = rule(
+    implementation = _pip_distribution,
+    doc = "One distribution of a pip_repository. The directory is one input, not thousands: the stamp tells its content.",
+    attrs = {
+        "directory": attr.label(mandatory = True, allow_single_file = True),
+        "stamp": attr.label(mandatory = True, allow_single_file = True),
+        "deps": attr.label_list(providers = [PythonInfo]),
+    },
+)
+
+def _py_library(ctx):
+    prefix = ctx.attr.import_path + "/" if ctx.attr.import_path else ""
+    sources = [struct(path = prefix + _path_in_package(src.owner, src), file = src) for src in ctx.files.srcs]
+    return [_collect(ctx.attr.deps, sources), DefaultInfo(files = depset(ctx.files.srcs))]
+
+py_library = rule(
+    implementation = _py_library,
+    doc = "Files that lie at `import_path` under the import root, whatever folder holds them here.",
+    attrs = {
+        "srcs": attr.label_list(allow_files = True),
+        "import_path": attr.string(),
+        "deps": attr.label_list(providers = [PythonInfo]),
+    },
+)
+
+# Sourced by every launcher. Nothing of the user's Python, Vulkan drivers or caches reaches a program.
+_LAUNCHER = """#!/bin/sh
+case "$0" in /*) self=$0 ;; *) self=$PWD/$0 ;; esac
+runfiles=$self.runfiles
+[ -d "$runfiles" ] || runfiles=${{RUNFILES_DIR:-${{TEST_SRCDIR:?no runfiles}}}}
+case "$runfiles" in /*) ;; *) runfiles=$PWD/$runfiles ;; esac
+export PYTHONPATH="{python_path}"
+export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONHASHSEED=0
+{environment}
+exec {python} -S {command} {arguments} "$@"
+"""
+
+_TEST_ENVIRONMENT = """
+export HOME=$TEST_TMPDIR XDG_CACHE_HOME=$TEST_TMPDIR/cache TMPDIR=$TEST_TMPDIR
+for driver in /usr/share/vulkan/icd.d/lvp_icd*.json; do export VK_DRIVER_FILES=$driver VK_ICD_FILENAMES=$driver; done
+"""
+
+def _runfiles_path(ctx, file):
+    path = file.short_path
+    return "$runfiles/" + (path[3:] if path.startswith("../") else ctx.workspace_name + "/" + path)
+
+def _program(ctx, command, arguments = [], environment = "", files = [], paths = []):
+    """The launcher of `command`, with everything that it needs in its runfiles."""
+    info = _collect(ctx.attr.deps)
+    python_path = ["$runfiles/import"] + [_runfiles_path(ctx, each) for each in info.distributions.to_list()] + paths
+    lines = ["export {}=\"{}\"".format(key, value) for key, value in ctx.attr.env.items()]
+    for target, key in ctx.attr.env_files.items():
+        lines.append("export {}=\"{}\"".format(key, _runfiles_path(ctx, target.files.to_list()[0])))
+    launcher = ctx.actions.declare_file(ctx.label.name)
+    ctx.actions.write(launcher, is_executable = True, content = _LAUNCHER.format(
+        python_path = ":".join(python_path),
+        environment = environment + "\n".join(lines),
+        python = PYTHON,
+        command = command,
+        arguments = " ".join(["\"%s\"" % each for each in arguments]),
+    ))
+    runfiles = ctx.runfiles(
+        files = files + ctx.files.data + [file for target in ctx.attr.env_files for file in target.files.to_list()],
+        transitive_files = depset(transitive = [info.distributions, info.stamps]),
+        root_symlinks = {"import/" + source.path: source.file for source in info.sources.to_list()},
+    )
+    for target in ctx.attr.data:
+        runfiles = runfiles.merge(target[DefaultInfo].default_runfiles)
+    return [DefaultInfo(executable = launcher, runfiles = runfiles)]
+
+_PROGRAM_ATTRS = {
+    "deps": attr.label_list(providers = [PythonInfo]),
+    "data": attr.label_list(allow_files = True),
+    "env": attr.string_dict(doc = "environment; `$runfiles` stands for the runfiles' root"),
+    "env_files": attr.label_keyed_string_dict(allow_files = True, doc = "a file to the variable that names its path"),
+}
+
+def _py_binary(ctx):
+    if ctx.attr.module:
+        return _program(ctx, "-m " + ctx.attr.module, ctx.attr.arguments)
+    return _program(ctx, "\"%s\"" % _runfiles_path(ctx, ctx.file.main), ctx.attr.arguments, files = [ctx.file.main])
+
+py_binary = rule(
+    implementation = _py_binary,
+    doc = "A program: a file, or a module that `deps` bring. `arguments` come before those of the command line.",
+    executable = True,
+    attrs = dict(
+        _PROGRAM_ATTRS,
+        main = attr.label(allow_single_file = [".py"]),
+        module = attr.string(),
+        arguments = attr.string_list(),
+    ),
+)
+
+def _pytest_test(ctx):
+    root = "$runfiles/" + ctx.workspace_name
+    arguments = ["-q", "-ra", "-p", "no:cacheprovider", "--rootdir", root, "-c", "/dev/null"]
+    arguments += ["--junitxml", "${XML_OUTPUT_FILE:-/dev/null}", _runfiles_path(ctx, ctx.file.src)]
+    return _program(ctx, "-m pytest", arguments, _TEST_ENVIRONMENT, files = [ctx.file.src], paths = [root])
+
+pytest_test = rule(
+    implementation = _pytest_test,
+    doc = "One file of tests, run by pytest.",
+    test = True,
+    attrs = dict(_PROGRAM_ATTRS, src = attr.label(mandatory = True, allow_single_file = [".py"])),
+)
+
+def _tool_test(ctx):
+    arguments = [argument.replace("$workspace", "$runfiles/" + ctx.workspace_name) for argument in ctx.attr.arguments]
+    return _program(ctx, "-m " + ctx.attr.module, arguments, _TEST_ENVIRONMENT)
+
+tool_test = rule(
+    implementation = _tool_test,
+    doc = "Passes if a module of a distribution (ruff, mypy), run with `arguments`, exits with 0.",
+    test = True,
+    attrs = dict(_PROGRAM_ATTRS, module = attr.string(mandatory = True), arguments = attr.string_list()),
+)
+
+def pytest_tests(name, srcs, deps = [], overrides = {}, **kwargs):
+    """A pytest_test for each file, and a suite of them all called `name`.
+
+    `overrides` maps a file's name to attributes that differ for it.
+    """
+    tests = []
+    for src in srcs:
+        test = src[:-len(".py")]
+        tests.append(test)
+        attributes = dict(kwargs)
+        attributes.update(overrides.get(src, {}))
+        pytest_test(name = test, src = src, deps = deps + ["@pip//:pytest", "@pip//:hypothesis"], **attributes)
+    native.test_suite(name = name, tests = tests)
+
+def _py_action(ctx):
+    arguments = ctx.actions.args()
+    directory = ctx.outputs.outs[0].dirname
+    for argument in ctx.attr.arguments:
+        arguments.add(ctx.expand_location(argument, ctx.attr.srcs).replace("$(directory)", directory))
+    ctx.actions.run(
+        executable = ctx.executable.tool,
+        arguments = [arguments],
+        inputs = ctx.files.srcs,
+        outputs = ctx.outputs.outs,
+        env = {"HOME": "/tmp"},  # the sandbox's own
+        mnemonic = "PyAction",
+        progress_message = ctx.attr.message,
+    )
+    return DefaultInfo(files = depset(ctx.outputs.outs))
+
+py_action = rule(
+    implementation = _py_action,
+    doc = "Files made by a py_binary.",
+    attrs = {
+        "tool": attr.label(mandatory = True, executable = True, cfg = "exec"),
+        "srcs": attr.label_list(allow_files = True),
+        "outs": attr.output_list(mandatory = True),
+        "arguments": attr.string_list(doc = "`$(location ...)` and `$(directory)`, the outputs' folder, are expanded"),
+        "message": attr.string(),
+    },
+)
+
+def _py_wheel(ctx):
+    info = _collect(ctx.attr.deps)
+    wheel = ctx.actions.declare_file("{}-{}-{}.whl".format(ctx.attr.distribution, ctx.attr.version, ctx.attr.tag))
+    arguments = ctx.actions.args()
+    arguments.add("--distribution", ctx.attr.distribution)
+    arguments.add("--version", ctx.attr.version)
+    arguments.add("--tag", ctx.attr.tag)
+    arguments.add("--summary", ctx.attr.summary)
+    arguments.add("--requirements", ctx.file.requirements)
+    arguments.add("--description", ctx.file.description)
+    arguments.add("--entry-points", ctx.file.entry_points)
+    arguments.add_all(ctx.files.licenses, before_each = "--license")
+    arguments.add("--output", wheel)
+    sources = {source.path: source.file for source in info.sources.to_list()}
+    for path in sorted(sources):
+        arguments.add(path + "=" + sources[path].path)
+    arguments.use_param_file("@%s", use_always = True)
+    arguments.set_param_file_format("multiline")
+    files = [ctx.file.requirements, ctx.file.description, ctx.file.entry_points] + ctx.files.licenses
+    ctx.actions.run(
+        executable = ctx.executable._tool,
+        arguments = [arguments],
+        inputs = files + sources.values(),
+        outputs = [wheel],
+        mnemonic = "PyWheel",
+        progress_message = "Packing " + wheel.basename,
+    )
+    return DefaultInfo(files = depset([wheel]))
+
+py_wheel = rule(
+    implementation = _py_wheel,
+    doc = "A wheel of all the libraries in `deps`, laid out by their import paths.",
+    attrs = {
+        "deps": attr.label_list(providers = [PythonInfo]),
+        "distribution": attr.string(mandatory = True),
+        "version": attr.string(mandatory = True),
+        "tag": attr.string(mandatory = True),
+        "summary": attr.string(mandatory = True),
+        "requirements": attr.label(mandatory = True, allow_single_file = True),
+        "description": attr.label(mandatory = True, allow_single_file = True),
+        "entry_points": attr.label(mandatory = True, allow_single_file = True),
+        "licenses": attr.label_list(allow_files = True),
+        "_tool": attr.label(default = "//third_party/bazel:build_wheel", executable = True, cfg = "exec"),
+    },
+)
