@@ -1,0 +1,86 @@
+"""The module pass of this folder: an IRModule with unscheduled PrimFuncs in, the same module scheduled for WebGPU out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import tvm
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.target import Target
+from tvm_webgpu.errors import UnsupportedError
+
+from . import direct, opaque
+from .blocks import PRIMITIVE_ERRORS, NotApplicable
+from .limits import Limits
+from .verify import verify
+
+# Without this an error raised inside a pass comes out of TVM as a RuntimeError.
+tvm_ffi.register_error("UnsupportedError", UnsupportedError)
+
+LOG = logging.getLogger(__name__)
+
+Rule = Callable[[tirx.PrimFunc, Limits], s_tir.Schedule | tirx.PrimFunc]
+
+# Tried in this order; the first whose result passes `verify` wins. The last two fit everything.
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("direct", direct.schedule),
+    ("opaque", opaque.schedule),
+)
+
+
+def apply(target: Target) -> tvm.transform.Pass:
+    """A pass that schedules every PrimFunc without `tirx.is_scheduled`, within the target's limits.
+
+    The rule that was used is left in the attribute `tvm_webgpu.schedule`. Raises UnsupportedError, naming the
+    function, where no rule gives a valid kernel.
+    """
+    scheduler = Scheduler(Limits.of(target))
+
+    @tvm.transform.module_pass(opt_level=0, name="ScheduleForWebGPU")
+    def transform(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        updated = {gvar: scheduler(func, gvar.name_hint) for gvar, func in mod.functions_items() if _wants(func)}
+        out = mod.clone() if hasattr(mod, "clone") else tvm.IRModule(mod.functions, attrs=mod.attrs)
+        for gvar, func in updated.items():
+            out[gvar] = func
+        return out
+
+    return transform
+
+
+def _wants(func: tvm.ir.BaseFunc) -> bool:
+    return isinstance(func, tirx.PrimFunc) and not func.attrs.get("tirx.is_scheduled", False)
+
+
+class Scheduler:
+    """Schedules single PrimFuncs for fixed limits; equal functions are scheduled once."""
+
+    def __init__(self, limits: Limits):
+        self.limits = limits
+        self._done: dict[int, list[tuple[tirx.PrimFunc, tirx.PrimFunc]]] = {}
+
+    def __call__(self, func: tirx.PrimFunc, name: str) -> tirx.PrimFunc:
+        """The scheduled form of `func`; `name` is only for messages. Raises UnsupportedError."""
+        entries = self._done.setdefault(tvm_ffi.structural_hash(func, map_free_vars=True), [])
+        for known, scheduled in entries:
+            if tvm_ffi.structural_equal(known, func, map_free_vars=True):
+                return scheduled
+        scheduled = self._schedule(func, name)
+        entries.append((func, scheduled))
+        return scheduled
+
+    def _schedule(self, func: tirx.PrimFunc, name: str) -> tirx.PrimFunc:
+        reasons = []
+        for rule_name, rule in RULES:
+            try:
+                result = rule(func, self.limits)
+                scheduled = result.mod["main"] if isinstance(result, s_tir.Schedule) else result
+                scheduled = scheduled.with_attrs(func.attrs) if func.attrs else scheduled
+                verify(scheduled, self.limits)
+            except (NotApplicable, *PRIMITIVE_ERRORS) as error:
+                reasons.append(f"{rule_name}: {str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__}")
+                continue
+            LOG.debug("%s: %s", name, rule_name)
+            return scheduled.with_attr("tirx.is_scheduled", True).with_attr("tvm_webgpu.schedule", rule_name)
+        raise UnsupportedError(f"no WebGPU schedule for `{name}`: {'; '.join(reasons)}")
