@@ -1,0 +1,90 @@
+"""The Relax half of the pipeline, as lists of passes: a model's graph in, scheduled kernels and a planned graph out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tvm
+from tvm import relax
+from tvm.relax import backend, transform
+from tvm.target import Target
+
+from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
+from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
+from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
+from tvm_webgpu.pipeline.target import STORAGE_BUFFERS
+
+Pass = tvm.transform.Pass
+
+
+def _fold() -> list[Pass]:
+    return [FoldConstantsOnHost(), transform.FoldConstant(), transform.CanonicalizeBindings(), transform.DeadCodeElimination()]
+
+
+def simplify(target: Target, mixed_precision: bool = False) -> Sequence[Pass]:
+    """Constants folded, batch norms gone, common expressions shared; operators are still Relax operators."""
+    return [
+        # Folding first turns transposed weights into constants, so that scales can be folded into them.
+        transform.DecomposeOpsForInference(),
+        *_fold(),
+        FoldAffine(),
+        transform.DeadCodeElimination(),
+        *([transform.ToMixedPrecision(out_dtype="float32"), *_fold()] if mixed_precision else []),
+        transform.EliminateCommonSubexpr(),
+        LimitConcat(STORAGE_BUFFERS - 1),
+        transform.DeadCodeElimination(),
+    ]
+
+
+def to_kernels(target: Target) -> Sequence[Pass]:
+    """Operators become TIR functions, fused and scheduled for the target."""
+    return [
+        backend.DispatchSampling(),
+        backend.DispatchSortScan(),
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.DeadCodeElimination(),
+        schedule(target),
+    ]
+
+
+def schedule(target: Target) -> Pass:
+    """A pass that binds every TIR function to the grid."""
+    try:
+        from tvm_webgpu.codegen.schedule import apply
+    except ImportError:
+        from tvm.s_tir import dlight as dl
+
+        return dl.ApplyDefaultSchedule(
+            dl.gpu.Matmul(), dl.gpu.GEMV(), dl.gpu.Reduction(), dl.gpu.GeneralReduction(), dl.gpu.Fallback()
+        )
+    return apply(target)
+
+
+def plan(_: Target) -> Sequence[Pass]:
+    """Tensors are allocated from planned storage; the graph is a list of calls."""
+    return [
+        transform.RewriteDataflowReshape(),
+        transform.ToNonDataflow(),
+        transform.RemovePurityChecking(),
+        transform.CallTIRRewrite(),
+        transform.StaticPlanBlockMemory(),
+        transform.LowerAllocTensor(),
+        transform.KillAfterLastUse(),
+        transform.LowerRuntimeBuiltin(),
+        transform.ComputePrimValue(),
+        transform.VMShapeLower(emit_err_ctx=False),
+        transform.AttachGlobalSymbol(),
+    ]
+
+
+def entry_functions(mod: tvm.IRModule) -> dict[str, relax.Function]:
+    """The public Relax functions by name, sorted."""
+    found = {
+        gvar.name_hint: mod[gvar]
+        for gvar in mod.get_global_vars()
+        if isinstance(mod[gvar], relax.Function) and mod[gvar].attrs and "global_symbol" in mod[gvar].attrs
+    }
+    return dict(sorted(found.items()))

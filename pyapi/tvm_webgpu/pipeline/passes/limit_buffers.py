@@ -1,0 +1,47 @@
+"""Keeps every operator within a number of storage buffers: a concatenation of many tensors becomes a tree."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+
+@mutator
+class _Splitter(PyExprMutator):
+    def __init__(self, mod: tvm.IRModule, width: int):
+        super().__init__(mod)
+        self.width = width
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = super().visit_call_(call)
+        if getattr(call.op, "name", "") != "relax.concat":
+            return call
+        parts = call.args[0]
+        if isinstance(parts, relax.Var):
+            parts = self.lookup_binding(parts)
+        if not isinstance(parts, relax.Tuple) or len(parts.fields) <= self.width:
+            return call
+        fields, axis = list(parts.fields), call.attrs.axis
+        while len(fields) > self.width:
+            groups = [fields[start : start + self.width] for start in range(0, len(fields), self.width)]
+            fields = [self._concat(group, axis) for group in groups]
+        return relax.op.concat(fields, axis)
+
+    def _concat(self, group: list[relax.Expr], axis: int) -> relax.Expr:
+        return group[0] if len(group) == 1 else self.builder_.emit(relax.op.concat(group, axis))
+
+
+@tvm.transform.module_pass(opt_level=0, name="LimitConcat")
+class LimitConcat:
+    """The pass; `width` is the largest number of tensors that one concatenation may read."""
+
+    def __init__(self, width: int):
+        self.width = width
+
+    def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+        splitter = _Splitter(mod, self.width)
+        for gvar, func in mod.functions.items():
+            if isinstance(func, relax.Function):
+                splitter.builder_.update_func(gvar, splitter.visit_expr(func))
+        return splitter.builder_.get()
