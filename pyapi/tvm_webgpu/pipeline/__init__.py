@@ -1,0 +1,5 @@
+"""From a model to a package: front ends, graph passes, code generation for kernels and host, packing."""
+
+from tvm_webgpu.pipeline.compile import compile
+
+__all__ = ["compile"]

@@ -9,25 +9,23 @@ from tvm.target import Target
 
 from tvm_webgpu.errors import InputError
 
-HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "mattr": ["+simd128", "+bulk-memory", "+sign-ext"]}
+HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "mattr": ["+simd128", "+bulk-memory", "+sign-ext"], "vector-width": 128}
 
 FEATURES = {"f16": "shader-f16", "subgroups": "subgroups"}
 """Target attributes `feature.NAME` and the WebGPU features that they ask of the device."""
 
-SPEC_LIMITS = {"max_num_threads": 256, "max_shared_memory_per_block": 16384}
-"""https://www.w3.org/TR/webgpu/#limits: what every device has. TVM's own default is 32,768 bytes of shared memory."""
+HINTS = ("workgroup_bytes", "cores")
+"""Target attributes `feature.NAME` with a number: limits beyond the default that schedules may use."""
+
+WORKGROUP_BYTES = 16384
+"""maxComputeWorkgroupStorageSize: the default limit (https://www.w3.org/TR/webgpu/#limits). TVM's own default is more."""
 
 STORAGE_BUFFERS = 8
 """maxStorageBuffersPerShaderStage: the default limit, and the most that a kernel here binds."""
 
-TVM_DEFAULT_SHARED_MEMORY = 32768
-
 
 def resolve_target(target: str | Mapping[str, object] | Target = "webgpu", features: Iterable[str] = ()) -> Target:
-    """The full target. InputError for another kind of target, or a feature that is not in FEATURES.
-
-    TVM fills in 32,768 bytes of shared memory where nothing was said, so that value means "the default" too.
-    """
+    """The full target. InputError for another kind of target, or an attribute `feature.*` that is not known here."""
     try:
         parsed = Target(dict(target)) if isinstance(target, Mapping) else Target(target)
     except Exception as error:
@@ -37,12 +35,10 @@ def resolve_target(target: str | Mapping[str, object] | Target = "webgpu", featu
         raise InputError(f"target {parsed.kind.name!r} is not webgpu")
     config = {key: value for key, value in json.loads(str(parsed)).items() if key not in ("tag", "host")}
     config.update({f"feature.{name}": True for name in features})
-    if config.get("max_shared_memory_per_block") == TVM_DEFAULT_SHARED_MEMORY:
-        config["max_shared_memory_per_block"] = SPEC_LIMITS["max_shared_memory_per_block"]
-    unknown = {key for key in config if key.startswith("feature.") and key.partition(".")[2] not in FEATURES}
-    if unknown:
-        known = ", ".join(f"feature.{name}" for name in FEATURES)
-        raise InputError(f"unknown target feature {', '.join(sorted(unknown))}; known are {known}")
+    config["max_shared_memory_per_block"] = config.get("feature.workgroup_bytes", WORKGROUP_BYTES)
+    known = [f"feature.{name}" for name in (*FEATURES, *HINTS)]
+    if unknown := {key for key in config if key.startswith("feature.")} - set(known):
+        raise InputError(f"unknown target feature {', '.join(sorted(unknown))}; known are {', '.join(known)}")
     if config.get("feature.subgroups"):
         config["supports_subgroups"] = True
     return Target({**config, "host": dict(HOST)})

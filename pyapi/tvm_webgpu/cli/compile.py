@@ -1,0 +1,121 @@
+"""`tvm-webgpu compile`: a model file in, a package folder out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tvm_webgpu.errors import InputError
+
+if TYPE_CHECKING:
+    from tvm_webgpu.pipeline.progress import Listener
+
+HELP = "compile a model to a package"
+
+DESCRIPTION = """\
+Compile a model to a package: a folder that the browser runtime, Node and `tvm-webgpu run` execute.
+
+MODEL is one of
+  model.onnx          an ONNX model
+  model.pt2           a program from torch.export (needs PyTorch)
+  module.py:function  a Python function that returns an IRModule, an ExportedProgram or an ONNX ModelProto,
+                      or an IRModule together with a dict of its parameters
+
+Dimensions that the model names, such as batch or sequence length, stay free.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="what to compile")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the package's folder")
+    parser.add_argument("--name", help="the package's name (default: from the model)")
+    parser.add_argument(
+        "--target", default="webgpu", help='"webgpu" (default) or JSON, e.g. \'{"kind": "webgpu", "feature.f16": true}\''
+    )
+    parser.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="allow a feature that not every device has: f16, subgroups (repeatable)",
+    )
+    parser.add_argument(
+        "--mixed-precision", action="store_true", help="compute a float32 model in float16 where it pays (turns f16 on)"
+    )
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="INPUT=DIM,DIM,...",
+        help="an input's shape, of numbers and names, e.g. input=1,3,224,224 (ONNX; repeatable)",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs the command."""
+    shapes = dict(map(_parse_shape, options.shape))
+    target = _parse_target(options.target)
+    features = {*options.feature, *(["f16"] if options.mixed_precision else [])}
+    # Importing TVM takes seconds: arguments are checked first.
+    from tvm_webgpu.pipeline import compile
+
+    with _progress_bar(options.verbose) as listener:
+        package = compile(
+            options.model,
+            target,
+            name=options.name,
+            shapes=shapes,
+            features=sorted(features),
+            mixed_precision=options.mixed_precision,
+            progress=listener,
+        )
+    path = package.save(options.output)
+    megabytes = sum(len(param.data) for param in package.params) / 1e6
+    print(
+        f"{path}: {len(package.entries)} entries, {len(package.kernels)} kernels, "
+        f"{len(package.wasm) / 1e3:.1f} kB of wasm, {megabytes:.1f} MB of parameters"
+    )
+    return 0
+
+
+def _parse_target(text: str) -> str | dict[str, object]:
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--target is not valid JSON: {error}") from error
+
+
+def _parse_shape(text: str) -> tuple[str, list[int | str]]:
+    name, separator, dims = text.rpartition("=")
+    parts = dims.split(",")
+    if not separator or not all(part.isdigit() or part.isidentifier() for part in parts):
+        raise InputError(f"--shape {text!r} is not of the form INPUT=DIM,DIM,..., e.g. input=batch,3,224,224")
+    return name, [int(part) if part.isdigit() else part for part in parts]
+
+
+@contextmanager
+def _progress_bar(verbose: bool) -> Iterator[Listener | None]:
+    """A bar on stderr, if that is a terminal and the log does not go there."""
+    if verbose or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, int] = {}
+
+        def listen(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(phase, total=total)
+            progress.update(tasks[phase], completed=done, total=total)
+
+        yield listen

@@ -1,0 +1,119 @@
+"""`compile`: a model in any form that a front end knows in, a package out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.target import Target
+
+import tvm_webgpu
+from tvm_webgpu.errors import InputError, InvalidModuleError, UnsupportedError
+from tvm_webgpu.package import Entry, Package
+from tvm_webgpu.pipeline import graph
+from tvm_webgpu.pipeline.frontends import load_model
+from tvm_webgpu.pipeline.kernels import build_kernels
+from tvm_webgpu.pipeline.limits import required_limits
+from tvm_webgpu.pipeline.lower import lower
+from tvm_webgpu.pipeline.model import ImportOptions, Model
+from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
+from tvm_webgpu.pipeline.progress import Listener, Progress
+from tvm_webgpu.pipeline.signatures import inputs_of, outputs_of
+from tvm_webgpu.pipeline.target import FEATURES, enabled_features, resolve_target
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch.export import ExportedProgram
+
+for _error in (UnsupportedError, InputError, InvalidModuleError):
+    # Without this, an error raised inside of a pass comes out of TVM as a RuntimeError.
+    tvm_ffi.register_error(_error.__name__, _error)
+
+
+def compile(
+    model: tvm.IRModule | ModelProto | ExportedProgram | str | os.PathLike[str],
+    target: str | Mapping[str, object] | Target = "webgpu",
+    *,
+    name: str | None = None,
+    params: Mapping[str, object] | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+    features: Iterable[str] = (),
+    mixed_precision: bool = False,
+    progress: Listener | None = None,
+) -> Package:
+    """Compiles a model for WebGPU and WebAssembly.
+
+    Parameters
+    ----------
+    model: a Relax IRModule, a torch.export ExportedProgram, an ONNX ModelProto, or a path: `.onnx`, `.pt2`, or
+        `module.py:function`, where the function returns one of the former, or an IRModule with its parameters.
+    target: "webgpu", or a dict or Target of that kind; its attributes `feature.f16`, `feature.subgroups` allow
+        what not every device has.
+    name: the package's name; by default the file's or the graph's.
+    params: arrays by name, bound to the entries' parameters of these names (IRModule only).
+    shapes: shapes of inputs by name, of numbers and symbols, instead of those in the model (ONNX only).
+    features: more target features by name, e.g. "f16".
+    mixed_precision: compute matrix products and convolutions of a float32 model in float16, accumulated in
+        float32; inputs and outputs keep their dtypes. Needs the feature f16 to be fast.
+    progress: called with (phase, steps done, steps in all).
+
+    Raises InputError for a model or target that can't be read, and UnsupportedError for one that is beyond
+    what can be compiled, naming the operator.
+    """
+    report = Progress(progress) if progress else Progress()
+    resolved = resolve_target(target, features)
+    if mixed_precision and "f16" not in enabled_features(resolved):
+        raise InputError("mixed precision needs the target feature f16")
+    with report.phase("import"):
+        options = ImportOptions(name, dict(shapes or {}), dict(params or {}))
+        imported = load_model(model, options)
+    return _build(imported, resolved, mixed_precision, report)
+
+
+def _build(model: Model, target: Target, mixed_precision: bool, report: Progress) -> Package:
+    mod = _mark_inputs(model)
+    with target:
+        with report.phase("simplify"):
+            mod = tvm.transform.Sequential(graph.simplify(target, mixed_precision))(mod)
+        with report.phase("schedule"):
+            mod = tvm.transform.Sequential(graph.to_kernels(target))(mod)
+        with report.phase("plan"):
+            functions = graph.entry_functions(mod)
+            lifted = lift_constants(mod, functions, model.constant_names)
+            mod = tvm.transform.Sequential(graph.plan(target))(lifted.mod)
+        with report.phase("lower"):
+            lowered = lower(mod, target)
+    kernels = build_kernels(lowered.device, target, report)
+    entries = tuple(
+        Entry(name, inputs_of(func, model.entries[name]), outputs_of(func, model.entries[name]), lifted.used[name])
+        for name, func in functions.items()
+    )
+    with report.phase("host"):
+        wasm = _link(lowered, entries, kernels)
+    return Package(
+        name=model.name,
+        entries=entries,
+        params=tuple(lifted.params),
+        kernels=kernels.kernels,
+        wasm=wasm,
+        features=tuple(FEATURES[name] for name in FEATURES if any(FEATURES[name] in k.features for k in kernels.kernels)),
+        limits=required_limits(kernels, lifted.params),
+        producer={"tvm_webgpu": tvm_webgpu.__version__, "tvm": tvm.__version__},
+    )
+
+
+def _mark_inputs(model: Model) -> tvm.IRModule:
+    """Sets `num_input`, by which TVM tells inputs, which are checked at run time, from parameters."""
+    mod = model.mod
+    for name, signature in model.entries.items():
+        func = mod[name]
+        assert isinstance(func, relax.Function)
+        mod = tvm.IRModule(
+            {**mod.functions, mod.get_global_var(name): func.with_attr("num_input", len(signature.inputs))},
+            attrs=mod.attrs,
+        )
+    return mod

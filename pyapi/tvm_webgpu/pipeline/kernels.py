@@ -1,0 +1,82 @@
+"""Device functions to shaders: TIR -> SPIR-V -> spirv-val -> spirv-opt -> WGSL, each distinct kernel once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+from tvm.target import Target
+
+from tvm_webgpu import spirv_tools
+from tvm_webgpu.codegen import spirv, wgsl
+from tvm_webgpu.errors import UnsupportedError
+from tvm_webgpu.package import Kernel, Scalar
+from tvm_webgpu.pipeline.progress import Progress
+from tvm_webgpu.pipeline.target import STORAGE_BUFFERS
+
+OPTIMIZER_PASSES = (
+    "--eliminate-local-single-block",
+    "--eliminate-local-single-store",
+    "--eliminate-dead-branches",
+    "--ccp",
+    "--simplify-instructions",
+    "--redundancy-elimination",
+    "--eliminate-dead-code-aggressive",
+    "--compact-ids",
+)
+"""Passes of spirv-opt that keep the structure of loops; `--merge-blocks` and loop passes would not."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The distinct kernels in package order; `index` gives a device function's kernel, `modules` how to launch it."""
+
+    kernels: tuple[Kernel, ...]
+    index: Mapping[str, int]
+    modules: Mapping[str, spirv.KernelModule]
+
+
+def build_kernels(functions: Mapping[str, tirx.PrimFunc], target: Target, progress: Progress | None = None) -> Kernels:
+    """Compiles every function; equal functions become one kernel, named after the first of them.
+
+    UnsupportedError names the kernel and what it holds that has no form in WebGPU; an invalid SPIR-V module is
+    an error of ours and says so.
+    """
+    kernels: list[Kernel] = []
+    index: dict[str, int] = {}
+    modules: dict[str, spirv.KernelModule] = {}
+    known: dict[int, list[tuple[tirx.PrimFunc, str]]] = {}
+    for name, func in (progress or Progress()).steps("kernels", functions.items()):
+        anonymous = func.without_attr("global_symbol")
+        same = known.setdefault(tvm.ir.structural_hash(anonymous), [])
+        original = next((other for candidate, other in same if tvm.ir.structural_equal(candidate, anonymous)), None)
+        if original is None:
+            same.append((anonymous, name))
+            modules[name] = spirv.emit(func, name, target)
+            index[name] = len(kernels)
+            kernels.append(build_kernel(modules[name]))
+        else:
+            modules[name], index[name] = modules[original], index[original]
+    return Kernels(tuple(kernels), index, modules)
+
+
+def build_kernel(module: spirv.KernelModule) -> Kernel:
+    """Validates, optimises and translates one SPIR-V module."""
+    if len(module.bindings) > STORAGE_BUFFERS:
+        raise UnsupportedError(
+            f"kernel {module.name!r} needs {len(module.bindings)} storage buffers; WebGPU's limit is {STORAGE_BUFFERS}"
+        )
+    spirv_tools.validate(module.binary)
+    optimized = spirv_tools.optimize(module.binary, OPTIMIZER_PASSES)
+    shader = wgsl.translate(optimized)
+    return Kernel(
+        name=module.name,
+        wgsl=shader.text,
+        workgroup_size=module.workgroup_size,
+        bindings=module.bindings,
+        scalars=tuple(Scalar(scalar.name, scalar.dtype) for scalar in module.scalars),
+        features=tuple(shader.features),
+        spirv=optimized,
+    )

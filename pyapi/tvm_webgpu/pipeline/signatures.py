@@ -1,0 +1,52 @@
+"""The types of entries as a package states them: Relax functions and names in, entries with dtypes and shapes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import tvm
+from tvm import relax
+
+from tvm_webgpu.errors import UnsupportedError
+from tvm_webgpu.package import Dim, TensorSpec
+from tvm_webgpu.pipeline.model import Signature
+
+
+def inputs_of(func: relax.Function, signature: Signature) -> tuple[TensorSpec, ...]:
+    """The entry's inputs: its first parameters, named by the signature."""
+    return tuple(_spec(name, param.ty) for name, param in zip(signature.inputs, func.params))
+
+
+def outputs_of(func: relax.Function, signature: Signature) -> tuple[TensorSpec, ...]:
+    """The entry's results, tuples flattened; without names of their own they are `output`, or `output_0`, ..."""
+    types = list(_flatten(func.ret_ty))
+    names = signature.outputs or (("output",) if len(types) == 1 else [f"output_{i}" for i in range(len(types))])
+    if len(names) != len(types):
+        raise UnsupportedError(f"the model names {len(names)} outputs, but gives {len(types)}")
+    return tuple(_spec(name, ty) for name, ty in zip(names, types))
+
+
+def _flatten(ty: tvm.ir.Type) -> Iterator[tvm.ir.Type]:
+    if isinstance(ty, relax.TupleType):
+        for member in ty.fields:
+            yield from _flatten(member)
+    else:
+        yield ty
+
+
+def _spec(name: str, ty: tvm.ir.Type) -> TensorSpec:
+    if isinstance(ty, relax.TensorType):
+        if ty.shape is None or not isinstance(ty.shape, relax.ShapeExpr):
+            raise UnsupportedError(f"{name!r} has a shape that is known only after its values: {ty}")
+        return TensorSpec(name, str(ty.dtype), _dims(ty.shape.values))
+    if isinstance(ty, relax.ShapeType | tvm.ir.PrimType):
+        raise UnsupportedError(f"{name!r} is a {ty}; entries take and give tensors and opaque objects")
+    return TensorSpec(name, kind="object")
+
+
+def _dims(values: Sequence[tvm.tirx.Expr]) -> tuple[Dim, ...]:
+    return tuple(int(value) if isinstance(value, tvm.tirx.IntImm) else _text(value) for value in values)
+
+
+def _text(value: tvm.tirx.Expr) -> str:
+    return value.name if isinstance(value, tvm.tirx.Var) else str(value).split("\n")[-1].replace("T.int64", "")
