@@ -10,6 +10,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def _metadata(args: argparse.Namespace) -> str:
+    requirements = (line.split("#")[0].strip() for line in args.requirements.read_text().splitlines())
     lines = [
         "Metadata-Version: 2.4",
         f"Name: {args.distribution.replace('_', '-')}",
@@ -19,10 +20,8 @@ def _metadata(args: argparse.Namespace) -> str:
         "License-Expression: Apache-2.0",
         *(f"License-File: {path.name}" for path in args.license),
         "Description-Content-Type: text/markdown",
+        *(f"Requires-Dist: {requirement}" for requirement in requirements if requirement),
     ]
-    for line in args.requirements.read_text().splitlines():
-        if requirement := line.split("#")[0].strip():
-            lines.append(f"Requires-Dist: {requirement}")
     return "\n".join(lines) + "\n\n" + args.description.read_text()
 
 

@@ -102,7 +102,10 @@ def _program(ctx, command, arguments = [], environment = "", files = [], paths =
     )
     for target in ctx.attr.data:
         runfiles = runfiles.merge(target[DefaultInfo].default_runfiles)
-    return [DefaultInfo(executable = launcher, runfiles = runfiles)]
+    return struct(executable = launcher, runfiles = runfiles)
+
+def _default_info(program):
+    return DefaultInfo(executable = program.executable, runfiles = program.runfiles)
 
 _PROGRAM_ATTRS = {
     "deps": attr.label_list(providers = [PythonInfo]),
@@ -113,8 +116,10 @@ _PROGRAM_ATTRS = {
 
 def _py_binary(ctx):
     if ctx.attr.module:
-        return _program(ctx, "-m " + ctx.attr.module, ctx.attr.arguments)
-    return _program(ctx, "\"%s\"" % _runfiles_path(ctx, ctx.file.main), ctx.attr.arguments, files = [ctx.file.main])
+        return _default_info(_program(ctx, "-m " + ctx.attr.module, ctx.attr.arguments))
+    main = _runfiles_path(ctx, ctx.file.main)
+    folder = main.rpartition("/")[0]
+    return _default_info(_program(ctx, "\"%s\"" % main, ctx.attr.arguments, files = [ctx.file.main], paths = [folder]))
 
 py_binary = rule(
     implementation = _py_binary,
@@ -132,7 +137,7 @@ def _pytest_test(ctx):
     root = "$runfiles/" + ctx.workspace_name
     arguments = ["-q", "-ra", "-p", "no:cacheprovider", "--rootdir", root, "-c", "/dev/null"]
     arguments += ["--junitxml", "${XML_OUTPUT_FILE:-/dev/null}", _runfiles_path(ctx, ctx.file.src)]
-    return _program(ctx, "-m pytest", arguments, _TEST_ENVIRONMENT, files = [ctx.file.src], paths = [root])
+    return _default_info(_program(ctx, "-m pytest", arguments, _TEST_ENVIRONMENT, [ctx.file.src], [root]))
 
 pytest_test = rule(
     implementation = _pytest_test,
@@ -143,13 +148,23 @@ pytest_test = rule(
 
 def _tool_test(ctx):
     arguments = [argument.replace("$workspace", "$runfiles/" + ctx.workspace_name) for argument in ctx.attr.arguments]
-    return _program(ctx, "-m " + ctx.attr.module, arguments, _TEST_ENVIRONMENT)
+    provided = _program(ctx, "-m " + ctx.attr.module, arguments, _TEST_ENVIRONMENT + "cd \"$runfiles\"\n")
+    runfiles = ctx.runfiles(root_symlinks = {
+        "checked/" + source.path: source.file
+        for source in _collect(ctx.attr.checked).sources.to_list()
+    })
+    return DefaultInfo(executable = provided.executable, runfiles = provided.runfiles.merge(runfiles))
 
 tool_test = rule(
     implementation = _tool_test,
     doc = "Passes if a module of a distribution (ruff, mypy), run with `arguments`, exits with 0.",
     test = True,
-    attrs = dict(_PROGRAM_ATTRS, module = attr.string(mandatory = True), arguments = attr.string_list()),
+    attrs = dict(
+        _PROGRAM_ATTRS,
+        module = attr.string(mandatory = True),
+        arguments = attr.string_list(doc = "`$workspace` and `$runfiles` stand for those folders"),
+        checked = attr.label_list(providers = [PythonInfo], doc = "libraries laid out under `$runfiles/checked`"),
+    ),
 )
 
 def pytest_tests(name, srcs, deps = [], overrides = {}, **kwargs):
