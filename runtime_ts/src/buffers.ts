@@ -1,0 +1,122 @@
+/** @file Sizes and GPU buffers in, handles out: the one table through which the wasm and the runtime name device memory. */
+import { USAGE } from "./device.ts";
+import { ModelError } from "./errors.ts";
+
+/** A piece of device memory that a handle names. */
+export interface Block {
+  readonly buffer: GPUBuffer;
+  /** Where it starts in the buffer; a multiple of 256. */
+  readonly offset: number;
+  /** The bytes asked for. The rest up to `size` is padding that anyone may overwrite. */
+  readonly bytes: number;
+  /** The bytes to bind. */
+  readonly size: number;
+  readonly owned: boolean;
+}
+
+const HANDLE_STEP = 64; // host code takes data pointers to be 64-aligned
+const MOST_RETIRED = 256;
+const MOST_EXTERNAL = 64;
+
+/** No kernel's element is larger, so a binding of this size holds at least one, as WebGPU demands. */
+const SMALLEST = 16;
+
+export function padded(bytes: number): number {
+  return Math.max(SMALLEST, Math.ceil(bytes / SMALLEST) * SMALLEST);
+}
+
+export class Buffers {
+  readonly #device: GPUDevice;
+  readonly #largest: number;
+  readonly #blocks: (Block | undefined)[] = [undefined]; // handle 0 is none
+  readonly #external = new Map<GPUBuffer, number>();
+  readonly #own = new WeakMap<GPUBuffer, number>();
+  #free: number[] = [];
+  #retired: number[] = [];
+  #dying: GPUBuffer[] = [];
+  #epoch = 0;
+  /** Why the last allocation was refused, if it was. */
+  refusal = "";
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+    this.#largest = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
+  }
+
+  /** Changes when handles come to name something else, and whatever was made from them must go. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** A new zeroed buffer; its handle, or 0 if no buffer can be so large (`refusal` says why). */
+  allocate(bytes: number): number {
+    const size = padded(bytes);
+    if (size > this.#largest) {
+      this.refusal = `a tensor of ${bytes} bytes does not fit a buffer of this device (at most ${this.#largest} bytes)`;
+      return 0;
+    }
+    const buffer = this.#device.createBuffer({ size, usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST });
+    const handle = this.#add({ buffer, offset: 0, bytes, size, owned: true });
+    this.#own.set(buffer, handle);
+    return handle;
+  }
+
+  /** A handle for a piece of a buffer that outlives this table's use of it, such as one parameter of a shard. */
+  view(buffer: GPUBuffer, offset: number, bytes: number): number {
+    return this.#add({ buffer, offset, bytes, size: padded(bytes), owned: false });
+  }
+
+  /** A handle for a caller's buffer, the same one while it is in use. */
+  import(buffer: GPUBuffer): number {
+    const known = this.#own.get(buffer) ?? this.#external.get(buffer);
+    if (known !== undefined && this.#blocks[known / HANDLE_STEP]?.buffer === buffer) return known;
+    const handle = this.#add({ buffer, offset: 0, bytes: buffer.size, size: buffer.size, owned: false });
+    this.#external.set(buffer, handle);
+    return handle;
+  }
+
+  /** Forgets the callers' buffers not used lately, which a table without end would keep alive. Between calls only. */
+  trimImports(): void {
+    for (const [buffer, handle] of this.#external) {
+      if (this.#external.size <= MOST_EXTERNAL) break;
+      this.#external.delete(buffer);
+      this.release(handle);
+    }
+  }
+
+  get(handle: number): Block {
+    const block = this.#blocks[handle / HANDLE_STEP];
+    if (!block) throw new ModelError(`the model's code named the device buffer ${handle}, which does not exist`);
+    return block;
+  }
+
+  /** Takes a handle back. Its buffer is destroyed by the next sweep, when commands that use it are submitted. */
+  release(handle: number): void {
+    const { buffer, owned } = this.get(handle);
+    this.#blocks[handle / HANDLE_STEP] = undefined;
+    this.#retired.push(handle);
+    if (owned) this.#dying.push(buffer);
+  }
+
+  /** After a submit: destroys what was released, and lets retired handles be used again, a lot at a time. */
+  sweep(): void {
+    for (const buffer of this.#dying) buffer.destroy();
+    this.#dying = [];
+    if (this.#retired.length < MOST_RETIRED) return;
+    this.#free.push(...this.#retired);
+    this.#retired = [];
+    this.#epoch++;
+  }
+
+  destroy(): void {
+    for (const block of this.#blocks) if (block?.owned) block.buffer.destroy();
+    for (const buffer of this.#dying) buffer.destroy();
+    this.#blocks.length = 0;
+  }
+
+  #add(block: Block): number {
+    const handle = this.#free.pop() ?? this.#blocks.length * HANDLE_STEP;
+    this.#blocks[handle / HANDLE_STEP] = block;
+    return handle;
+  }
+}

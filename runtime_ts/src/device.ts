@@ -1,0 +1,114 @@
+/** @file A package's requirements in, a GPUDevice that meets them out; what is missing is said before any download. */
+import { DeviceLostError, GpuError, messageOf, OutOfMemoryError, UnsupportedError, type TvmWebgpuError } from "./errors.ts";
+import { importModule } from "./import.ts";
+import type { Requirements } from "./manifest.ts";
+
+/** The bits of GPUBufferUsage and GPUMapMode: Node has those globals only if someone installs them. */
+export const USAGE = { MAP_READ: 0x1, COPY_SRC: 0x4, COPY_DST: 0x8, UNIFORM: 0x40, STORAGE: 0x80 } as const;
+export const MAP_READ = 0x1;
+export const STAGE_COMPUTE = 0x4;
+
+type Limits = Record<string, number | undefined>;
+
+/** Sizes are worth having as large as the adapter gives them: how large buffers get depends on the inputs. */
+const ROOM = ["maxBufferSize", "maxStorageBufferBindingSize"];
+
+/** navigator.gpu; in Node, where there is none, Dawn from the npm package "webgpu". @throws UnsupportedError */
+export async function findGpu(): Promise<GPU> {
+  const gpu = (globalThis.navigator as Navigator | undefined)?.gpu as GPU | undefined;
+  if (gpu) return gpu;
+  if (typeof process === "undefined" || !(process.versions as Partial<NodeJS.ProcessVersions>).node) {
+    throw new UnsupportedError(
+      globalThis.isSecureContext
+        ? "this browser has no WebGPU: use a current Chrome, Edge, Safari or Firefox, and look for it in the settings"
+        : "WebGPU needs a secure page: serve it by https or from localhost",
+    );
+  }
+  try {
+    return (nodeGpu ??= (await importModule<{ create(flags: string[]): GPU }>("webgpu")).create([]));
+  } catch (error) {
+    throw new UnsupportedError(`Node needs the npm package "webgpu" (npm install webgpu): ${messageOf(error)}`);
+  }
+}
+// Kept for good: Dawn's devices end with the instance that made them.
+let nodeGpu: GPU | undefined;
+
+/** A device of our own with what the package requires and room for large tensors. @throws UnsupportedError */
+export async function requestDevice(gpu: GPU, requires: Requirements): Promise<GPUDevice> {
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) {
+    throw new UnsupportedError("WebGPU found no graphics adapter: check the driver (chrome://gpu), or the browser's settings");
+  }
+  checkRequirements(requires, adapter.features, adapter.limits, "this graphics adapter");
+  const limits: Record<string, number> = { ...requires.limits };
+  for (const name of ROOM) limits[name] = (adapter.limits as unknown as Limits)[name] ?? 0;
+  try {
+    return await adapter.requestDevice({
+      label: "tvm-webgpu",
+      requiredFeatures: requires.features as GPUFeatureName[],
+      requiredLimits: limits,
+    });
+  } catch (error) {
+    throw new UnsupportedError(`the graphics adapter gave no device: ${messageOf(error)}`);
+  }
+}
+
+/** @throws UnsupportedError that lists every missing feature and limit. */
+export function checkRequirements(
+  requires: Requirements, features: ReadonlySet<string>, limits: GPUSupportedLimits, owner: string,
+): void {
+  const missing = requires.features.filter((name) => !features.has(name)).map((name) => `feature "${name}"`);
+  for (const [name, needed] of Object.entries(requires.limits)) {
+    const given = (limits as unknown as Limits)[name] ?? 0;
+    // A limit that is an alignment is better when smaller.
+    const enough = name.startsWith("min") ? given <= needed : given >= needed;
+    if (!enough) missing.push(`${name} of ${needed} (it has ${given})`);
+  }
+  if (missing.length > 0) {
+    throw new UnsupportedError(
+      `the package needs ${missing.join(" and ")}, which ${owner} does not have: ` +
+        "compile it for a target without these, or create the device with them",
+    );
+  }
+}
+
+const SCOPES = [
+  ["validation", (what: string, error: GPUError) => new GpuError(`${what}: ${error.message}`)],
+  ["internal", (what: string, error: GPUError) => new GpuError(`${what}: ${error.message}`)],
+  ["out-of-memory", (what: string, error: GPUError) =>
+    new OutOfMemoryError(`${what}: the GPU is out of memory (${error.message}): use smaller inputs or close other pages`)],
+] as const satisfies readonly (readonly [GPUErrorFilter, (what: string, error: GPUError) => TvmWebgpuError])[];
+
+/**
+ * Runs `action` and gives its value, and a promise of what WebGPU makes of its calls, which it tells later.
+ * `action` is synchronous, so that the calls of others never fall into its scopes.
+ */
+export function guarded<T>(device: GPUDevice, what: string, action: () => T): { value: T; checked: Promise<void> } {
+  for (const [filter] of SCOPES) device.pushErrorScope(filter);
+  let pops: Promise<GPUError | null>[] = [];
+  try {
+    const value = action();
+    pops = popScopes(device);
+    const checked = Promise.all(pops).then((errors) => {
+      // The innermost scope is popped first.
+      errors.reverse().forEach((error, i) => {
+        if (error) throw SCOPES[i]![1](what, error);
+      });
+    });
+    checked.catch(() => undefined); // it may be dropped when something else fails first
+    return { value, checked };
+  } finally {
+    if (pops.length === 0) popScopes(device);
+  }
+}
+
+function popScopes(device: GPUDevice): Promise<GPUError | null>[] {
+  // A lost device answers null or fails; that it is lost is told elsewhere.
+  return SCOPES.map(() => device.popErrorScope().catch(() => null));
+}
+
+/** The error for a lost device. */
+export function deviceLost(info: GPUDeviceLostInfo): DeviceLostError {
+  const why = info.message ? `: ${info.message}` : "";
+  return new DeviceLostError(`the GPU device was ${info.reason === "destroyed" ? "destroyed" : "lost"}${why}; load the model again`);
+}

@@ -1,0 +1,197 @@
+/** @file model.wasm in, its entry functions out: calls them with values, and serves the `webgpu` imports they use. */
+import type { Buffers } from "./buffers.ts";
+import type { Commands } from "./commands.ts";
+import { dtypeOfWord, dtypeWord, type DType } from "./dtype.ts";
+import { fromModel, messageOf, ModelError, OutOfMemoryError, PackageError, TvmWebgpuError } from "./errors.ts";
+import { wasiImports } from "./wasi.ts";
+
+/** What an entry takes and gives (docs/architecture.md, "Wasm interface"). */
+export type Value =
+  | { readonly kind: "none" }
+  | { readonly kind: "tensor"; readonly dtype: DType; readonly shape: readonly number[];
+      readonly handle: number; readonly offset: number; readonly object: number }
+  | { readonly kind: "int"; readonly value: bigint }
+  | { readonly kind: "float"; readonly value: number }
+  | { readonly kind: "object"; readonly object: number };
+
+interface Exports {
+  readonly memory: WebAssembly.Memory;
+  _initialize(): void;
+  malloc(bytes: number): number;
+  free(at: number): void;
+  tvmw_bind_params(values: number, count: number): number;
+  tvmw_call(entry: number, values: number, count: number): number;
+  tvmw_results(): number;
+  tvmw_release(object: number): void;
+  tvmw_error(): number;
+  tvmw_trim(): void;
+}
+
+const EXPORTS = [
+  "memory", "_initialize", "malloc", "free", "tvmw_bind_params", "tvmw_call", "tvmw_results", "tvmw_release",
+  "tvmw_error", "tvmw_trim",
+] as const satisfies readonly (keyof Exports)[];
+
+/** Places in a value's 32 bytes. */
+const VALUE = { size: 32, handle: 4, object: 8, dtype: 12, ndim: 16, shape: 20, payload: 24 } as const;
+const KINDS = ["none", "tensor", "int", "float", "object"] as const satisfies readonly Value["kind"][];
+
+export class Host {
+  readonly #exports: Exports;
+  readonly #buffers: Buffers;
+  /** Set once something was thrown through the wasm's frames: its stack is no longer to be trusted. */
+  #broken: TvmWebgpuError | undefined;
+
+  private constructor(exports: Exports, buffers: Buffers) {
+    this.#exports = exports;
+    this.#buffers = buffers;
+  }
+
+  /** @throws PackageError if the module's interface is not this runtime's. */
+  static async create(
+    module: WebAssembly.Module, buffers: Buffers, commands: Commands, print: (line: string) => void,
+  ): Promise<Host> {
+    let memory: WebAssembly.Memory | undefined;
+    const bytes = (at: number, length: number): Uint8Array<ArrayBuffer> =>
+      new Uint8Array(memory!.buffer as ArrayBuffer, at >>> 0, length >>> 0);
+    const webgpu: Record<string, (...args: never[]) => unknown> = {
+      alloc: (size: number) => buffers.allocate(size >>> 0),
+      free: (handle: number) => { buffers.release(handle); },
+      write: (handle: number, offset: number, at: number, length: number) => {
+        commands.write(handle, offset >>> 0, bytes(at, length));
+      },
+      flush: (at: number, words: number) => {
+        commands.flush(new Uint32Array(memory!.buffer, at >>> 0, words >>> 0));
+      },
+    };
+    const wanted = WebAssembly.Module.imports(module);
+    const unknown = wanted.find(({ module: from, name }) => !(from === "webgpu" ? name in webgpu : from === WASI));
+    if (unknown) throw new PackageError(`model.wasm imports ${unknown.module}.${unknown.name}, which this runtime lacks: update it`);
+    const wasi = wanted.filter(({ module: from }) => from === WASI).map(({ name }) => name);
+    const instance = await WebAssembly.instantiate(module, {
+      webgpu,
+      [WASI]: wasiImports(wasi, { memory: () => memory!, print }),
+    } as WebAssembly.Imports);
+    const missing = EXPORTS.find((name) => !(name in instance.exports));
+    if (missing) throw new PackageError(`model.wasm has no export ${missing}: compile the model again`);
+    const exports = instance.exports as unknown as Exports;
+    memory = exports.memory;
+    const host = new Host(exports, buffers);
+    host.#enter(() => { exports._initialize(); });
+    return host;
+  }
+
+  /** Gives the model its parameters, in the manifest's order; once. */
+  bindParams(values: readonly Value[]): void {
+    this.#withValues(values, (at) => this.#exports.tvmw_bind_params(at, values.length));
+  }
+
+  /** Calls an entry by index. The results that have an object must be released, each once. */
+  call(entry: number, values: readonly Value[]): Value[] {
+    return this.#withValues(values, (at) => this.#exports.tvmw_call(entry, at, values.length), () => this.#results());
+  }
+
+  release(object: number): void {
+    if (!this.#broken) this.#enter(() => { this.#exports.tvmw_release(object); });
+  }
+
+  /** Gives pooled device memory that is not in use back to the GPU. */
+  trim(): void {
+    this.#enter(() => { this.#exports.tvmw_trim(); });
+  }
+
+  /** Runs code that calls into the wasm; what passes through its frames breaks the instance. */
+  #enter<T>(action: () => T): T {
+    if (this.#broken) throw new ModelError(`the model failed before and must be loaded again: ${this.#broken.message}`);
+    try {
+      return action();
+    } catch (error) {
+      this.#broken = error instanceof TvmWebgpuError ? error : new ModelError(`the model's code stopped: ${messageOf(error)}`);
+      throw this.#broken;
+    }
+  }
+
+  #withValues(values: readonly Value[], action: (at: number) => number, results: () => Value[] = () => []): Value[] {
+    this.#buffers.refusal = "";
+    const { at, status, found } = this.#enter(() => {
+      const at = this.#writeValues(values);
+      const status = at === 0 ? 0 : action(at);
+      const found = at !== 0 && status === 0 ? results() : [];
+      if (at !== 0) this.#exports.free(at);
+      return { at, status, found };
+    });
+    if (at === 0) throw new OutOfMemoryError("the model's linear memory is full: load the model again");
+    if (status !== 0) throw this.#error();
+    return found;
+  }
+
+  #error(): TvmWebgpuError {
+    const memory = new Uint8Array(this.#exports.memory.buffer);
+    const from = this.#exports.tvmw_error() >>> 0;
+    const text = new TextDecoder().decode(memory.slice(from, memory.indexOf(0, from)));
+    return this.#buffers.refusal ? new OutOfMemoryError(this.#buffers.refusal) : fromModel(text);
+  }
+
+  /** Values and their shapes in one piece of linear memory; 0 if there is no room. */
+  #writeValues(values: readonly Value[]): number {
+    const dims = values.reduce((sum, value) => sum + (value.kind === "tensor" ? value.shape.length : 0), 0);
+    const size = values.length * VALUE.size + dims * 8;
+    const start = this.#exports.malloc(Math.max(size, 8)) >>> 0;
+    if (start === 0) return 0;
+    const memory = this.#exports.memory.buffer;
+    new Uint8Array(memory, start, size).fill(0);
+    const view = new DataView(memory, start, size);
+    let shapeAt = values.length * VALUE.size;
+    values.forEach((value, i) => {
+      const at = i * VALUE.size;
+      view.setUint32(at, KINDS.indexOf(value.kind), true);
+      if (value.kind === "tensor") {
+        view.setUint32(at + VALUE.handle, value.handle, true);
+        view.setUint32(at + VALUE.object, value.object, true);
+        view.setUint32(at + VALUE.dtype, dtypeWord(value.dtype), true);
+        view.setUint32(at + VALUE.ndim, value.shape.length, true);
+        view.setUint32(at + VALUE.shape, start + shapeAt, true);
+        view.setUint32(at + VALUE.payload, value.offset, true);
+        for (const extent of value.shape) {
+          view.setBigInt64(shapeAt, BigInt(extent), true);
+          shapeAt += 8;
+        }
+      } else if (value.kind === "object") {
+        view.setUint32(at + VALUE.object, value.object, true);
+      } else if (value.kind === "int") {
+        view.setBigInt64(at + VALUE.payload, value.value, true);
+      } else if (value.kind === "float") {
+        view.setFloat64(at + VALUE.payload, value.value, true);
+      }
+    });
+    return start;
+  }
+
+  #results(): Value[] {
+    const at = this.#exports.tvmw_results() >>> 0;
+    const view = new DataView(this.#exports.memory.buffer);
+    const first = at + 8; // the count and its padding
+    return Array.from({ length: view.getUint32(at, true) }, (_, i) => readValue(view, first + i * VALUE.size));
+  }
+}
+
+const WASI = "wasi_snapshot_preview1";
+
+function readValue(view: DataView, at: number): Value {
+  const word = (place: number): number => view.getUint32(at + place, true);
+  const kind = KINDS[view.getUint32(at, true)];
+  switch (kind) {
+    case "none": return { kind };
+    case "int": return { kind, value: view.getBigInt64(at + VALUE.payload, true) };
+    case "float": return { kind, value: view.getFloat64(at + VALUE.payload, true) };
+    case "object": return { kind, object: word(VALUE.object) };
+    case "tensor": {
+      const dtype = dtypeOfWord(word(VALUE.dtype));
+      if (!dtype) throw new ModelError(`a result has the unknown dtype ${word(VALUE.dtype).toString(16)}`);
+      const shapeAt = word(VALUE.shape);
+      const shape = Array.from({ length: word(VALUE.ndim) }, (_, i) => Number(view.getBigInt64(shapeAt + 8 * i, true)));
+      return { kind, dtype, shape, handle: word(VALUE.handle), offset: word(VALUE.payload), object: word(VALUE.object) };
+    }
+    default: throw new ModelError(`a result has the unknown kind ${view.getUint32(at, true)}`);
+  }
+}

@@ -1,0 +1,12 @@
+/** @file The npm package's face: everything a user of tvm-webgpu may import. */
+export { loadModel, type LoadOptions } from "./load.ts";
+export type { CpuTensor, GpuResult, Model, Results, RunOptions } from "./model.ts";
+export type { GpuTensor, Input, ModelObject, Tensor } from "./tensor.ts";
+export type { DType, TypedArray } from "./dtype.ts";
+export type { Entry, Manifest, Port, TensorPort } from "./manifest.ts";
+export type { Progress } from "./fetch.ts";
+export type { Counters } from "./commands.ts";
+export {
+  DeviceLostError, DisposedError, GpuError, InputError, ModelError, OutOfMemoryError, PackageError, TvmWebgpuError,
+  UnsupportedError,
+} from "./errors.ts";

@@ -1,0 +1,68 @@
+/** @file WGSL text and the manifest's kernels in, compute pipelines out, all compiled in parallel by the browser. */
+import { STAGE_COMPUTE } from "./device.ts";
+import { GpuError, messageOf, PackageError } from "./errors.ts";
+import type { Kernel } from "./manifest.ts";
+
+export interface CompiledKernel {
+  readonly name: string;
+  readonly pipeline: GPUComputePipeline;
+  /** Shared by all kernels of the same signature, and so are bind groups. */
+  readonly layout: KernelLayout;
+  readonly bindings: number;
+  /** 4-byte scalars in the uniform block; 0 for no block. */
+  readonly scalars: number;
+}
+
+export interface KernelLayout {
+  readonly id: number;
+  readonly group: GPUBindGroupLayout;
+  readonly pipeline: GPUPipelineLayout;
+}
+
+/** @throws GpuError with the compiler's messages if a kernel does not compile; PackageError if its text is not there. */
+export async function compileKernels(
+  device: GPUDevice, kernels: readonly Kernel[], text: Uint8Array,
+): Promise<CompiledKernel[]> {
+  const layouts = new Map<string, KernelLayout>();
+  const decoder = new TextDecoder();
+  return Promise.all(kernels.map(async (kernel) => {
+    const [offset, length] = kernel.wgsl;
+    if (offset + length > text.byteLength) throw new PackageError(`manifest.json: kernel "${kernel.name}" has no text`);
+    const code = decoder.decode(text.subarray(offset, offset + length));
+    const layout = layoutOf(device, kernel, layouts);
+    const pipeline = await compile(device, kernel.name, code, layout.pipeline);
+    return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars };
+  }));
+}
+
+async function compile(device: GPUDevice, name: string, code: string, layout: GPUPipelineLayout): Promise<GPUComputePipeline> {
+  // The module's own errors are told below, with their lines; the scope keeps them off the console.
+  device.pushErrorScope("validation");
+  const module = device.createShaderModule({ label: name, code });
+  const invalid = device.popErrorScope();
+  try {
+    // The module has one entry point, whatever WGSL's reserved words made of its name.
+    const pipeline = await device.createComputePipelineAsync({ label: name, layout, compute: { module } });
+    await invalid;
+    return pipeline;
+  } catch (error) {
+    const lines = (await module.getCompilationInfo()).messages
+      .filter(({ type }) => type === "error")
+      .map(({ lineNum, linePos, message }) => `\n  ${name}.wgsl:${lineNum}:${linePos}: ${message}`);
+    throw new GpuError(`kernel "${name}" does not compile on this device: ${lines.join("") || messageOf(error)}`);
+  }
+}
+
+function layoutOf(device: GPUDevice, kernel: Kernel, layouts: Map<string, KernelLayout>): KernelLayout {
+  const key = `${kernel.bindings.join()};${kernel.scalars > 0}`;
+  const known = layouts.get(key);
+  if (known) return known;
+  const buffers: GPUBufferBindingLayout[] = kernel.bindings.map((access) => (
+    { type: access === "read" ? "read-only-storage" : "storage" }));
+  if (kernel.scalars > 0) buffers.push({ type: "uniform", hasDynamicOffset: true });
+  const entries = buffers.map((buffer, binding) => ({ binding, visibility: STAGE_COMPUTE, buffer }));
+  const group = device.createBindGroupLayout({ entries });
+  const made = { id: layouts.size, group, pipeline: device.createPipelineLayout({ bindGroupLayouts: [group] }) };
+  layouts.set(key, made);
+  return made;
+}

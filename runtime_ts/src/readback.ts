@@ -1,0 +1,69 @@
+/** @file Pieces of device memory in, typed arrays out, through staging buffers that are mapped and then used again. */
+import type { Commands } from "./commands.ts";
+import { MAP_READ, USAGE } from "./device.ts";
+import { dtypeInfo, product, viewAs, type DType } from "./dtype.ts";
+import type { Value } from "./host.ts";
+import type { Tensor } from "./tensor.ts";
+
+type TensorValue = Value & { kind: "tensor" };
+
+const MOST_KEPT = 4;
+
+export class Readback {
+  readonly #device: GPUDevice;
+  #idle: GPUBuffer[] = [];
+  readonly #busy = new Set<GPUBuffer>();
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /** Appends the copies; the function it gives reads them once they are submitted. Call it, whatever comes. */
+  plan(commands: Commands, values: readonly TensorValue[]): () => Promise<(Tensor & { dtype: DType })[]> {
+    let size = 0;
+    const places = values.map((value) => {
+      const bytes = product(value.shape) * dtypeInfo(value.dtype).bytes;
+      const place = { value, bytes, at: size };
+      size += Math.ceil(bytes / 8) * 8;
+      return place;
+    });
+    if (size === 0) return () => Promise.resolve(places.map(({ value }) => arrayOf(value, new ArrayBuffer(0))));
+    const staging = this.#take(size);
+    this.#busy.add(staging);
+    for (const { value, bytes, at } of places) {
+      if (bytes > 0) commands.copyOut(value.handle, value.offset, bytes, staging, at);
+    }
+    return async () => {
+      await staging.mapAsync(MAP_READ, 0, size);
+      const mapped = staging.getMappedRange(0, size);
+      const read = places.map(({ value, bytes, at }) => arrayOf(value, mapped.slice(at, at + bytes)));
+      staging.unmap();
+      this.#keep(staging);
+      return read;
+    };
+  }
+
+  /** Ends the reads under way, too. */
+  destroy(): void {
+    for (const buffer of [...this.#idle, ...this.#busy]) buffer.destroy();
+    this.#idle = [];
+    this.#busy.clear();
+  }
+
+  #take(size: number): GPUBuffer {
+    // Not one that is far too large: its memory would be held for nothing.
+    const fit = this.#idle.findIndex((buffer) => buffer.size >= size && buffer.size <= 4 * size);
+    if (fit >= 0) return this.#idle.splice(fit, 1)[0]!;
+    return this.#device.createBuffer({ size, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+  }
+
+  #keep(buffer: GPUBuffer): void {
+    if (!this.#busy.delete(buffer)) return;
+    this.#idle.push(buffer);
+    if (this.#idle.length > MOST_KEPT) this.#idle.shift()!.destroy();
+  }
+}
+
+function arrayOf({ dtype, shape }: TensorValue, bytes: ArrayBuffer): Tensor & { dtype: DType } {
+  return { data: viewAs(dtype, bytes, product(shape)), shape, dtype };
+}

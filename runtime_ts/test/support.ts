@@ -1,0 +1,64 @@
+/** @file What the tests share: a GPU, the fixture's package, and changed copies of it. */
+import { createHash } from "node:crypto";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { create } from "webgpu";
+
+/** The runtime's folder; the tests run from dist/test or from anywhere that RUNTIME_TS names. */
+export const ROOT = process.env["RUNTIME_TS"] ?? join(dirname(fileURLToPath(import.meta.url)), "../..");
+export const FIXTURE = join(ROOT, "test/fixture/package");
+
+// Without a choice of the caller's: SwiftShader, as Debian's chromium has it.
+const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
+if (!process.env["VK_DRIVER_FILES"] && existsSync(SWIFTSHADER)) process.env["VK_DRIVER_FILES"] = SWIFTSHADER;
+
+export const gpu: GPU = create([]) as unknown as GPU;
+
+export async function adapter(): Promise<GPUAdapter> {
+  const found = await gpu.requestAdapter();
+  if (!found) throw new Error("no Vulkan driver: install chromium or mesa-vulkan-drivers, or set VK_DRIVER_FILES");
+  return found;
+}
+
+// Changes reach into any corner of the JSON.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type Json = Record<string, any>;
+export type Change = (manifest: Json, folder: string) => unknown;
+
+/** A copy of the fixture whose manifest and files `change` alters; sizes and hashes are made right again. */
+export async function alteredPackage(
+  change: Change, options = { rehash: true },
+): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "tvm-webgpu-test-"));
+  temporary.push(folder);
+  await cp(FIXTURE, folder, { recursive: true });
+  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as Json;
+  await change(manifest, folder);
+  if (options.rehash) {
+    for (const file of manifest["files"] as Json[]) {
+      const bytes = await readFile(join(folder, String(file["path"]))).catch(() => undefined);
+      if (bytes) Object.assign(file, { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") });
+    }
+  }
+  await writeFile(join(folder, "manifest.json"), JSON.stringify(manifest));
+  return folder;
+}
+
+const temporary: string[] = [];
+
+/** For `after`: removes what alteredPackage made. */
+export async function cleanUp(): Promise<void> {
+  await Promise.all(temporary.splice(0).map((folder) => rm(folder, { recursive: true })));
+}
+
+/** Asserts by name and message, whichever bundle the class came from. */
+export function rejects(name: string, message: RegExp): (error: unknown) => boolean {
+  return (error) => {
+    const { name: got, message: text } = error as Error;
+    if (got === name && message.test(text)) return true;
+    throw new Error(`expected ${name} ${String(message)}, got ${got}: ${text}`);
+  };
+}
