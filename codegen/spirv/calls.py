@@ -1,0 +1,178 @@
+"""Functions that TIR calls by name, as tables of SPIR-V forms.
+
+Both an operator (`tirx.exp`) and what TVM's LowerIntrin makes of it (extern "exp" or "expf") are found under "exp".
+Each entry takes the builder and scalar or vector `Val`s of one float representation and gives one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log2, log10
+
+from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, invert, select
+from tvm_webgpu.codegen.spirv.builder import Builder
+from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
+from tvm_webgpu.codegen.spirv.values import Val, const, rep_type
+
+Function = Callable[..., Val]
+
+
+def num(b: Builder, like: Val, value: float) -> Val:
+    return const(b, like.rep, value, like.lanes)  # type: ignore[return-value]
+
+
+def ext(b: Builder, op: Ext, *args: Val) -> Val:
+    x = args[0]
+    return Val(x.rep, (b.ext(op, rep_type(b, x.rep, x.lanes), *[a.id for a in args]),), x.lanes)
+
+
+def neg(b: Builder, x: Val) -> Val:
+    return Val(x.rep, (b.op(Op.FNegate, rep_type(b, x.rep, x.lanes), x.id),), x.lanes)
+
+
+def add(b: Builder, x: Val, y: Val) -> Val:
+    return binary(b, "Add", x, y)
+
+
+def sub(b: Builder, x: Val, y: Val) -> Val:
+    return binary(b, "Sub", x, y)
+
+
+def mul(b: Builder, x: Val, y: Val) -> Val:
+    return binary(b, "Mul", x, y)
+
+
+def div(b: Builder, x: Val, y: Val) -> Val:
+    return binary(b, "Div", x, y)
+
+
+def polynomial(b: Builder, x: Val, coefficients: list[float]) -> Val:
+    """Horner's scheme, highest power first."""
+    result = num(b, x, coefficients[0])
+    for c in coefficients[1:]:
+        result = add(b, mul(b, result, x), num(b, x, c))
+    return result
+
+
+def in_f32(f: Function) -> Function:
+    """Computes in f32 whatever the representation: for forms that need its range or its bits."""
+    def wrapped(b: Builder, *args: Val) -> Val:
+        result = f(b, *[convert(b, a, "f32", "float32") for a in args])
+        return convert(b, result, args[0].rep, "") if result.rep == "f32" else result
+    return wrapped
+
+
+def round_away(b: Builder, x: Val) -> Val:
+    """C's round: halves away from zero (GLSL's and WGSL's round is to even)."""
+    whole = ext(b, Ext.Trunc, x)
+    rest = ext(b, Ext.FAbs, sub(b, x, whole))
+    return select(b, binary(b, "GE", rest, num(b, x, 0.5)), add(b, whole, ext(b, Ext.FSign, x)), whole)
+
+
+def sigmoid(b: Builder, x: Val) -> Val:
+    one = num(b, x, 1.0)
+    return div(b, one, add(b, one, ext(b, Ext.Exp, neg(b, x))))
+
+
+def log1p(b: Builder, x: Val) -> Val:
+    """Kahan's form: log(u) * x / (u - 1) with u = 1 + x as rounded."""
+    one = num(b, x, 1.0)
+    u = add(b, one, x)
+    d = sub(b, u, one)
+    tiny = binary(b, "EQ", d, num(b, x, 0.0))
+    exact = mul(b, ext(b, Ext.Log, u), div(b, x, select(b, tiny, one, d)))
+    return select(b, tiny, x, exact)
+
+
+def atanh(b: Builder, x: Val) -> Val:
+    """(log1p(x) - log1p(-x)) / 2; GLSL's own loses all digits near 0."""
+    return mul(b, num(b, x, 0.5), sub(b, log1p(b, x), log1p(b, neg(b, x))))
+
+
+def power(b: Builder, x: Val, y: Val) -> Val:
+    """C's pow for every finite x: GLSL leaves a negative base and 0**0 undefined."""
+    zero, one = num(b, x, 0.0), num(b, x, 1.0)
+    size = ext(b, Ext.Pow, ext(b, Ext.FAbs, x), y)
+    half = mul(b, y, num(b, y, 0.5))
+    odd = binary(b, "NE", ext(b, Ext.Floor, half), half)
+    whole = binary(b, "EQ", ext(b, Ext.Floor, y), y)
+    signed_ = select(b, odd, neg(b, size), size)
+    nan = bitcast(b, "f32", const(b, "u32", 0x7FC00000, x.lanes))  # type: ignore[arg-type]
+    below = select(b, whole, signed_, nan)
+    result = select(b, binary(b, "LT", x, zero), below, size)
+    return select(b, binary(b, "EQ", y, zero), one, result)
+
+
+def _bits(b: Builder, x: Val) -> Val:
+    return binary(b, "BitwiseAnd", bitcast(b, "u32", x), const(b, "u32", 0x7FFFFFFF, x.lanes))  # type: ignore[arg-type]
+
+
+def classify(kind: str) -> Function:
+    """NaN and infinity by their bits: WGSL compilers may assume that there are none."""
+    return in_f32(lambda b, x: binary(b, kind, _bits(b, x), const(b, "u32", 0x7F800000, x.lanes)))
+
+
+def copysign(b: Builder, x: Val, y: Val) -> Val:
+    top = const(b, "u32", 0x80000000, x.lanes)
+    sign = binary(b, "BitwiseAnd", bitcast(b, "u32", y), top)  # type: ignore[arg-type]
+    return bitcast(b, "f32", binary(b, "BitwiseOr", _bits(b, x), sign))
+
+
+def absolute(b: Builder, x: Val) -> Val:
+    return ext(b, Ext.SAbs if x.rep == "i32" else Ext.FAbs, x) if x.rep != "u32" else x
+
+
+def count_leading_zeros(b: Builder, x: Val) -> Val:
+    top = Val("i32", (b.ext(Ext.FindUMsb, rep_type(b, "i32", x.lanes), bitcast(b, "u32", x).id),), x.lanes)
+    return binary(b, "Sub", const(b, "i32", 31, x.lanes), top)  # type: ignore[arg-type]
+
+
+def popcount(b: Builder, x: Val) -> Val:
+    return Val(x.rep, (b.op(Op.BitCount, rep_type(b, x.rep, x.lanes), x.id),), x.lanes)
+
+
+def fused(b: Builder, x: Val, y: Val, z: Val) -> Val:
+    """Products and sums: compilers fuse them where that is faster."""
+    return add(b, mul(b, x, y), z)
+
+
+def whole_only(f: Function) -> Function:
+    """Integers pass through: rounding leaves them as they are."""
+    return lambda b, x: x if x.rep in ("i32", "u32", "bool") else f(b, x)
+
+
+def direct(op: Ext) -> Function:
+    return lambda b, *args: ext(b, op, *args)
+
+
+MATH: dict[str, Function] = {
+    name: direct(op) for name, op in {
+        "exp": Ext.Exp, "exp2": Ext.Exp2, "log": Ext.Log, "log2": Ext.Log2, "sqrt": Ext.Sqrt,
+        "rsqrt": Ext.InverseSqrt, "sin": Ext.Sin, "cos": Ext.Cos, "tan": Ext.Tan, "asin": Ext.Asin, "acos": Ext.Acos,
+        "atan": Ext.Atan, "atan2": Ext.Atan2, "sinh": Ext.Sinh, "cosh": Ext.Cosh, "asinh": Ext.Asinh,
+        "acosh": Ext.Acosh, "tanh": Ext.Tanh,
+    }.items()
+} | {
+    "fabs": absolute, "abs": absolute,
+    "floor": whole_only(direct(Ext.Floor)), "ceil": whole_only(direct(Ext.Ceil)),
+    "trunc": whole_only(direct(Ext.Trunc)),
+    "round": whole_only(round_away), "nearbyint": whole_only(direct(Ext.RoundEven)),
+    "rint": whole_only(direct(Ext.RoundEven)),
+    "exp10": lambda b, x: ext(b, Ext.Exp2, mul(b, x, num(b, x, log2(10)))),
+    "log10": lambda b, x: mul(b, ext(b, Ext.Log2, x), num(b, x, log10(2))),
+    "sigmoid": sigmoid, "log1p": in_f32(log1p), "atanh": in_f32(atanh),
+    "pow": in_f32(power), "fma": fused,
+    "fmod": lambda b, x, y: binary(b, "Mod", x, y),
+    "hypot": lambda b, x, y: ext(b, Ext.Sqrt, add(b, mul(b, x, x), mul(b, y, y))),
+    "copysign": in_f32(copysign),
+    "fmax": lambda b, x, y: binary(b, "Max", x, y), "fmin": lambda b, x, y: binary(b, "Min", x, y),
+    "isnan": classify("GT"), "isinf": classify("EQ"), "isfinite": classify("LT"),
+    "clz": count_leading_zeros, "popcount": popcount, "ctpop": popcount,
+    "bitwise_not": invert,
+}
+
+
+def lookup(name: str) -> Function | None:
+    """The function of an operator or extern name, `tirx.` and C's `f` suffix aside."""
+    short = name.rsplit(".", 1)[-1]
+    return MATH.get(short) or MATH.get(short.removesuffix("f"))

@@ -1,0 +1,214 @@
+"""A kernel's body in; what must be known before its first instruction is emitted out.
+
+One pre-order walk collects the thread extents, the buffers that share memory and how each is accessed, and enters the
+facts about every variable. `plan_storage` then decides how each piece of memory is declared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+import tvm_ffi
+from tvm import ir, tirx
+from tvm.ir.prim import expr as prim
+from tvm.tirx.buffer import is_buffer_var
+
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, DType, dtype_of, parse
+from tvm_webgpu.codegen.spirv.facts import Fact, Facts, bind, is_zero_or
+from tvm_webgpu.errors import UnsupportedError
+
+GRID_TAGS = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
+BLOCK_TAGS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
+SCOPES = {"global": "global", "shared": "shared", "shared.dyn": "shared", "local": "local", "": "global"}
+ATOMICS = ("tirx.atomic_add",)
+
+
+@dataclass(slots=True)
+class Memory:
+    """One piece of memory: an argument buffer, or a shared or local allocation."""
+
+    name: str
+    scope: str  # global, shared or local
+    binding: int | None = None
+    dtype: str = ""  # of its allocation, or the argument's pointer type
+    elements: int | None = None  # of that dtype, where static
+    views: set[str] = field(default_factory=set)  # dtypes it is accessed as
+    vectors: set[tuple[int, bool]] = field(default_factory=set)  # (lanes, whole and aligned) of each access
+    written: bool = False
+    atomic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A buffer of the body: memory seen from an offset as elements of a dtype."""
+
+    memory: Memory
+    dtype: DType
+    offset: ir.Expr | None
+
+
+@dataclass(slots=True)
+class Scan:
+    """What the walk found."""
+
+    facts: Facts
+    views: dict[int, View] = field(default_factory=dict)
+    memories: list[Memory] = field(default_factory=list)
+    extents: dict[str, ir.Expr] = field(default_factory=dict)
+
+
+def buffer_dtype(buffer: ir.Var) -> DType:
+    return parse(str(buffer.ty.dtype))
+
+
+def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
+    """Walks the body; raises UnsupportedError for memory of a kind that WebGPU has not."""
+    found = Scan(Facts())
+    pointers: dict[int, Memory] = {}
+    scalars = []
+    for param in func.params:
+        if isinstance(param.ty, ir.PointerType):
+            memory = Memory(param.name, "global", binding=len(found.memories))
+            pointers[param.__chandle__()] = memory
+            found.memories.append(memory)
+        else:
+            scalars.append(param)
+
+    def declare(stmt: tirx.DeclBuffer) -> None:
+        source = stmt.data
+        if isinstance(source, ir.Call):
+            source = source.args[0]
+        handle = source.__chandle__()
+        memory = pointers[handle] if handle in pointers else found.views[handle].memory
+        dtype = buffer_dtype(stmt.buffer)
+        offset = stmt.buffer.ty.elem_offset
+        if offset is not None and isinstance(offset, prim.IntImm) and offset.value == 0:
+            offset = None
+        if is_buffer_var(source) and found.views[handle].offset is not None:
+            offset = found.views[handle].offset if offset is None else offset + found.views[handle].offset
+        found.views[stmt.buffer.__chandle__()] = View(memory, dtype, offset)
+        shape = [e.value if isinstance(e, prim.IntImm) else None for e in stmt.buffer.ty.shape]
+        if memory.scope == "global":
+            found.facts.shape(stmt.buffer)
+            for var in scalars:
+                found.facts.scalar(var)
+            memory.dtype = memory.dtype or dtype.name
+            if memory.elements is None and None not in shape:
+                memory.elements = prod(shape) * dtype.lanes
+
+    def allocate(stmt: tirx.AllocBuffer) -> None:
+        buffer = stmt.buffer
+        scope = SCOPES.get(buffer.ty.storage_scope)
+        shape = [e.value if isinstance(e, prim.IntImm) else None for e in buffer.ty.shape]
+        if scope not in ("shared", "local") or None in shape:
+            raise UnsupportedError(
+                f"kernel {kernel}: buffer {buffer.name} of scope {buffer.ty.storage_scope!r} and shape "
+                f"{list(buffer.ty.shape)} can't be allocated in a shader; use shared or local scope and a constant size")
+        dtype = buffer_dtype(buffer)
+        memory = Memory(buffer.name, scope, dtype=dtype.name, elements=prod(shape) * dtype.lanes)
+        found.memories.append(memory)
+        found.views[buffer.__chandle__()] = View(memory, dtype, None)
+
+    def attribute(stmt: tirx.AttrStmt) -> None:
+        if stmt.attr_key != "thread_extent":
+            return
+        tag, extent = stmt.node.thread_tag, stmt.value
+        found.extents.setdefault(tag, extent)
+        found.facts.set(stmt.node.var, Fact(0, max(found.facts(extent).hi - 1, 0)))
+
+    def loop(stmt: tirx.For) -> None:
+        start, extent = found.facts(stmt.min), found.facts(stmt.extent)
+        found.facts.set(stmt.loop_var, Fact(start.lo, max(start.hi + extent.hi - 1, start.lo),
+                                            1 if extent.hi > 1 else start.multiple))
+
+    def access(buffer: ir.Expr, indices: list[ir.Expr], write: bool) -> None:
+        view = found.views.get(buffer.__chandle__())
+        if view is None or len(indices) != 1:
+            raise UnsupportedError(f"kernel {kernel}: buffer {buffer} is not a flat buffer declared in the kernel")
+        memory, index = view.memory, indices[0]
+        memory.views.add(view.dtype.name)
+        memory.written |= write
+        lanes, whole = view.dtype.lanes, True
+        if isinstance(index, prim.Ramp):
+            lanes *= int(index.lanes)
+            whole = is_one(index.stride) and is_zero_or(found.facts(index.base), lanes)
+        elif dtype_of(index).lanes > 1:
+            lanes, whole = dtype_of(index).lanes * lanes, False
+        if view.offset is not None:
+            whole = whole and is_zero_or(found.facts(view.offset), lanes)
+        memory.vectors.add((lanes, whole))
+
+    def call(expr: ir.Call) -> None:
+        if getattr(expr.op, "name", "") in ATOMICS and isinstance(expr.args[0], ir.Call):
+            load = expr.args[0].args[0]
+            if isinstance(load, ir.TensorLoad):
+                memory = found.views[load.source.__chandle__()].memory
+                memory.written = memory.atomic = True
+
+    tvm_ffi.structural_walk(func.body, [
+        (tirx.DeclBuffer, declare),
+        (tirx.AllocBuffer, allocate),
+        (tirx.AttrStmt, attribute),
+        (tirx.For, loop),
+        (tirx.Bind, lambda stmt: bind(found.facts, stmt)),
+        (tirx.BufferStore, lambda s: access(s.buffer, s.indices, True)),
+        (ir.TensorLoad, lambda e: access(e.source, e.indices, False)),
+        (ir.Call, call),
+    ], order="pre")
+    return found
+
+
+def is_one(expr: ir.Expr) -> bool:
+    return isinstance(expr, prim.IntImm) and expr.value == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How memory is declared: `width` lanes of `element` per array element, `packing` says how dtypes sit in it."""
+
+    element: str  # i32, u32, f32, f16
+    width: int
+    packing: str  # native, packed, pair, words
+
+
+def plan_storage(memory: Memory, f16: bool) -> Layout:
+    """Chooses the declaration that serves every access to the memory.
+
+    Vectors are declared where some access is a whole aligned vector and none would fall off the end: all are such,
+    or the size is a multiple of the vector.
+    """
+    views = {parse(v).name for v in memory.views} or {memory.dtype or "float32"}
+    if len(views) > 1 and not (memory.scope != "global" and views <= {"int8", "bool"}):
+        return Layout("u32", 1, "words")
+    (view,) = views if len(views) == 1 else {"int8"}
+    if view in ("int64", "uint64"):
+        return Layout("u32", 2, "pair")
+    native = view in ("int32", "uint32", "float32") or (view == "float16" and f16)
+    if memory.scope == "global" and not native:
+        return Layout("u32", 1, "packed")
+    width = 1
+    for lanes in (4, 2):
+        fits_all = all(whole and n % lanes == 0 for n, whole in memory.vectors)
+        some = any(whole and n % lanes == 0 for n, whole in memory.vectors)
+        if not memory.atomic and some and (fits_all or (memory.elements is not None and memory.elements % lanes == 0)):
+            width = lanes
+            break
+    element = {"int32": "i32", "uint32": "u32", "float32": "f32", "float16": "f16" if f16 else "f32",
+               "bfloat16": "f32", "int8": "i32", "int16": "i32", "uint8": "u32", "uint16": "u32", "bool": "u32"}[view]
+    return Layout(element, width, "native")
+
+
+def memory_bytes(memory: Memory, layout: Layout) -> int:
+    """Size of a shared or local allocation as declared."""
+    return declared_elements(memory, layout) * layout.width * (2 if layout.element == "f16" else 4)
+
+
+def declared_elements(memory: Memory, layout: Layout) -> int:
+    """Length of the array that an allocation is declared as."""
+    count = memory.elements or 0
+    if layout.packing == "words":
+        count = -(-count * BYTES[memory.dtype] // 4)
+    elif layout.packing == "native":
+        count = -(-count // layout.width)
+    return max(count, 1)

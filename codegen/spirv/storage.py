@@ -1,0 +1,292 @@
+"""Loads and stores of elements of any dtype, by the layout its memory has; the table of codecs is `FIELDS`.
+
+A single element narrower than a word that several invocations may store beside each other is stored by clearing and
+setting its bits atomically, which leaves its neighbours alone whatever the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm_webgpu.codegen.spirv import wide
+from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, select
+from tvm_webgpu.codegen.spirv.builder import Builder, Id
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, PACKED
+from tvm_webgpu.codegen.spirv.opcodes import Decoration, Ext, Op, Scope, Storage
+from tvm_webgpu.codegen.spirv.scan import Layout, Memory, declared_elements
+from tvm_webgpu.codegen.spirv.values import Val, Value, const, join, rep_type, split
+
+STORAGE_CLASS = {"global": Storage.StorageBuffer, "shared": Storage.Workgroup, "local": Storage.Function}
+ELEMENT_BYTES = {"i32": 4, "u32": 4, "f32": 4, "f16": 2}
+
+
+@dataclass(slots=True)
+class Place:
+    """Declared memory."""
+
+    memory: Memory
+    layout: Layout
+    variable: Id
+    array_type: Id
+
+
+def declare(b: Builder, memory: Memory, layout: Layout) -> Place:
+    """Declares the variable of a piece of memory; argument buffers get set 0 and their binding."""
+    element = rep_type(b, layout.element, layout.width)
+    stride = ELEMENT_BYTES[layout.element] * layout.width
+    if memory.scope == "global":
+        array = b.runtime_array(element, stride)
+        access = "rw" if memory.written else "r"
+        lanes = f"x{layout.width}" if layout.width > 1 else ""
+        struct = b.block_struct(f"{layout.element}{lanes}_{access}", [(array, 0, "data")], not memory.written)
+        variable = b.global_variable(Storage.StorageBuffer, struct, memory.name)
+        b.decorate(variable, Decoration.DescriptorSet, 0)
+        b.decorate(variable, Decoration.Binding, memory.binding or 0)
+    else:
+        array = b.array(element, declared_elements(memory, layout))
+        if memory.scope == "shared":
+            variable = b.global_variable(Storage.Workgroup, array, memory.name)
+        else:
+            variable = b.local_variable(array, memory.name)
+    return Place(memory, layout, variable, element)
+
+
+def _pointer(b: Builder, place: Place, index: Val, component: Val | None = None) -> Id:
+    storage = STORAGE_CLASS[place.memory.scope]
+    path = [index.id] if place.memory.scope != "global" else [b.constant(b.i32, 0), index.id]
+    pointee = place.array_type
+    if component is not None:
+        path.append(component.id)
+        pointee = getattr(b, place.layout.element)
+    return b.op(Op.AccessChain, b.pointer(storage, pointee), place.variable, *path)
+
+
+def _plus(b: Builder, index: Val, n: int) -> Val:
+    return binary(b, "Add", index, const(b, "i32", n))  # type: ignore[arg-type]
+
+
+def _shifted(b: Builder, index: Val, kind: str, n: int) -> Val:
+    return binary(b, kind, index, const(b, "i32", n))  # type: ignore[arg-type]
+
+
+# packed fields ---------------------------------------------------------------------------------------------------
+
+
+def _get_int(b: Builder, word: Val, offset: Val, bits: int, signed: bool) -> Val:
+    rep = "i32" if signed else "u32"
+    op = Op.BitFieldSExtract if signed else Op.BitFieldUExtract
+    return Val(rep, (b.op(op, getattr(b, rep), bitcast(b, rep, word).id, offset.id, b.constant(b.u32, bits)),))
+
+
+def _put_int(b: Builder, x: Val, bits: int) -> Val:
+    return binary(b, "BitwiseAnd", bitcast(b, "u32", x), wide.u32(b, 2**bits - 1))
+
+
+def _get_half(b: Builder, word: Val, offset: Val) -> Val:
+    bits = binary(b, "RShift", word, offset)
+    both = b.ext(Ext.UnpackHalf2x16, b.vector(b.f32, 2), bits.id)
+    return Val("f32", (b.op(Op.CompositeExtract, b.f32, both, 0),))
+
+
+def _put_half(b: Builder, x: Val) -> Val:
+    """Nearest f16; WGSL leaves packing of what overflows undefined, so infinity is put in by hand."""
+    both = b.op(Op.CompositeConstruct, b.vector(b.f32, 2), x.id, b.constant(b.f32, 0.0))
+    packed = Val("u32", (b.ext(Ext.PackHalf2x16, b.u32, both),))
+    size = b.ext(Ext.FAbs, b.f32, x.id)
+    too_large = Val("bool", (b.op(Op.FOrdGreaterThanEqual, b.bool, size, b.constant(b.f32, 65520.0)),))
+    sign = binary(b, "BitwiseAnd", binary(b, "RShift", bitcast(b, "u32", x), wide.u32(b, 16)), wide.u32(b, 0x8000))
+    return select(b, too_large, binary(b, "BitwiseOr", sign, wide.u32(b, 0x7C00)), packed)
+
+
+def _get_brain(b: Builder, word: Val, offset: Val) -> Val:
+    bits = binary(b, "LShift", binary(b, "RShift", word, offset), wide.u32(b, 16))
+    return bitcast(b, "f32", bits)
+
+
+def _put_brain(b: Builder, x: Val) -> Val:
+    """Nearest bfloat16, ties to even; a NaN stays one."""
+    bits = bitcast(b, "u32", x)
+    odd = binary(b, "BitwiseAnd", binary(b, "RShift", bits, wide.u32(b, 16)), wide.u32(b, 1))
+    rounded = binary(b, "Add", bits, binary(b, "Add", odd, wide.u32(b, 0x7FFF)))
+    size = binary(b, "BitwiseAnd", bits, wide.u32(b, 0x7FFFFFFF))
+    nan = binary(b, "GT", size, wide.u32(b, 0x7F800000))
+    kept = select(b, nan, binary(b, "BitwiseOr", bits, wide.u32(b, 0x400000)), rounded)
+    return binary(b, "RShift", kept, wide.u32(b, 16))
+
+
+Get = Callable[[Builder, Val, Val], Val]
+Put = Callable[[Builder, Val], Val]
+FIELDS: dict[str, tuple[Get, Put]] = {
+    "bool": (lambda b, w, o: convert(b, _get_int(b, w, o, 8, False), "bool", "bool"),
+             lambda b, x: convert(b, x, "u32", "uint32")),
+    "int8": (lambda b, w, o: _get_int(b, w, o, 8, True), lambda b, x: _put_int(b, x, 8)),
+    "uint8": (lambda b, w, o: _get_int(b, w, o, 8, False), lambda b, x: _put_int(b, x, 8)),
+    "int16": (lambda b, w, o: _get_int(b, w, o, 16, True), lambda b, x: _put_int(b, x, 16)),
+    "uint16": (lambda b, w, o: _get_int(b, w, o, 16, False), lambda b, x: _put_int(b, x, 16)),
+    "float16": (_get_half, _put_half),
+    "bfloat16": (_get_brain, _put_brain),
+}
+
+
+def _bit_offset(b: Builder, index: Val, per_word: int) -> Val:
+    within = bitcast(b, "u32", _shifted(b, index, "BitwiseAnd", per_word - 1))
+    return binary(b, "LShift", within, wide.u32(b, 5 - (per_word.bit_length() - 1)))
+
+
+def _word_index(b: Builder, index: Val, per_word: int) -> Val:
+    return _shifted(b, index, "RShift", per_word.bit_length() - 1)
+
+
+def _load_packed(b: Builder, place: Place, dtype: str, index: Val, lanes: int, whole: bool) -> Value:
+    per_word, get = PACKED[dtype], FIELDS[dtype][0]
+    bits = 32 // per_word
+    if not whole:
+        return join(b, [_load_field(b, place, dtype, _plus(b, index, i)) for i in range(lanes)])
+    first = _word_index(b, index, per_word)
+    base = const(b, "u32", 0) if lanes >= per_word else _bit_offset(b, index, per_word)
+    elems = []
+    for i in range(lanes):
+        if i % per_word == 0:
+            word = Val("u32", (b.load(b.u32, _pointer(b, place, _plus(b, first, i // per_word))),))
+        elems.append(get(b, word, binary(b, "Add", base, wide.u32(b, i % per_word * bits))))  # type: ignore[arg-type]
+    return join(b, elems)
+
+
+def _load_field(b: Builder, place: Place, dtype: str, index: Val) -> Val:
+    per_word = PACKED[dtype]
+    word = Val("u32", (b.load(b.u32, _pointer(b, place, _word_index(b, index, per_word))),))
+    return FIELDS[dtype][0](b, word, _bit_offset(b, index, per_word))
+
+
+def _store_packed(b: Builder, place: Place, dtype: str, index: Val, elems: tuple[Val, ...], whole: bool) -> None:
+    per_word, put = PACKED[dtype], FIELDS[dtype][1]
+    bits = 32 // per_word
+    if not whole or len(elems) % per_word:
+        for i, x in enumerate(elems):
+            _store_field(b, place, per_word, _plus(b, index, i), put(b, x))
+        return
+    first = _word_index(b, index, per_word)
+    for start in range(0, len(elems), per_word):
+        word = put(b, elems[start])
+        for i in range(1, per_word):
+            field = binary(b, "LShift", put(b, elems[start + i]), wide.u32(b, i * bits))
+            word = binary(b, "BitwiseOr", word, field)
+        b.store(_pointer(b, place, _plus(b, first, start // per_word)), word.id)
+
+
+def _store_field(b: Builder, place: Place, per_word: int, index: Val, field: Val) -> None:
+    bits = 32 // per_word
+    pointer = _pointer(b, place, _word_index(b, index, per_word))
+    offset = _bit_offset(b, index, per_word)
+    hole = Val("u32", (b.op(Op.Not, b.u32, binary(b, "LShift", wide.u32(b, 2**bits - 1), offset).id),))
+    placed = binary(b, "LShift", field, offset)
+    if place.memory.scope == "local":
+        old = Val("u32", (b.load(b.u32, pointer),))
+        b.store(pointer, binary(b, "BitwiseOr", binary(b, "BitwiseAnd", old, hole), placed).id)
+        return
+    scope = b.constant(b.u32, Scope.Device if place.memory.scope == "global" else Scope.Workgroup)
+    relaxed = b.constant(b.u32, 0)
+    b.raw(Op.AtomicAnd, b.u32, pointer, scope, relaxed, hole.id)
+    b.raw(Op.AtomicOr, b.u32, pointer, scope, relaxed, placed.id)
+
+
+# other layouts ---------------------------------------------------------------------------------------------------
+
+
+def _to_element(b: Builder, place: Place, x: Val) -> Val:
+    """A computed value as the element that native memory holds."""
+    return convert(b, x, place.layout.element, "") if x.rep != place.layout.element else x
+
+
+def _from_element(b: Builder, x: Val, dtype: str, rep: str) -> Val:
+    return convert(b, x, "bool", "") if dtype == "bool" else bitcast(b, rep, x)
+
+
+def element_pointer(b: Builder, place: Place, index: Val) -> Id:
+    """Pointer to a scalar element of native memory."""
+    width = place.layout.width
+    if width == 1:
+        return _pointer(b, place, index)
+    return _pointer(b, place, _word_index(b, index, width), _shifted(b, index, "BitwiseAnd", width - 1))
+
+
+def _load_native(b: Builder, place: Place, index: Val, lanes: int, whole: bool) -> Value:
+    element, width = place.layout.element, place.layout.width
+    if whole and width > 1 and lanes % width == 0:
+        first = _word_index(b, index, width)
+        parts = [Val(element, (b.load(place.array_type, _pointer(b, place, _plus(b, first, i))),), width)
+                 for i in range(lanes // width)]
+        return parts[0] if len(parts) == 1 else join(b, [e for p in parts for e in split(b, p)])
+    scalar = getattr(b, element)
+    return join(b, [Val(element, (b.load(scalar, element_pointer(b, place, _plus(b, index, i))),))
+                    for i in range(lanes)])
+
+
+def _store_native(b: Builder, place: Place, index: Val, value: Value, lanes: int, whole: bool) -> None:
+    width = place.layout.width
+    if whole and width > 1 and lanes % width == 0:
+        first, elems = _word_index(b, index, width), split(b, value)
+        for i in range(lanes // width):
+            part = value if lanes == width else join(b, elems[i * width:(i + 1) * width])
+            b.store(_pointer(b, place, _plus(b, first, i)), part.id)  # type: ignore[union-attr]
+        return
+    for i, x in enumerate(split(b, value)):
+        b.store(element_pointer(b, place, _plus(b, index, i)), x.id)
+
+
+def _load_word_view(b: Builder, place: Place, dtype: str, rep: str, index: Val) -> Val:
+    def word(n: int) -> Id:
+        at = _shifted(b, index, "Mul", BYTES[dtype] // 4)
+        return b.load(b.u32, _pointer(b, place, _plus(b, at, n)))
+
+    return Val(rep, (word(0), word(1))) if BYTES[dtype] == 8 else bitcast(b, rep, Val("u32", (word(0),)))
+
+
+def load(b: Builder, place: Place, dtype: str, rep: str, index: Val, lanes: int, whole: bool) -> Value:
+    """`lanes` consecutive elements from `index` (an i32, in elements of `dtype`); `whole`: index is a multiple of lanes.
+
+    `rep` is what the dtype is computed as.
+    """
+    packing = place.layout.packing
+    if packing == "native":
+        raw = _load_native(b, place, index, lanes, whole)
+        if raw.rep == rep and dtype != "bool":
+            return raw
+        return join(b, [_from_element(b, x, dtype, rep) for x in split(b, raw)])
+    if packing == "pair":
+        vec2 = b.vector(b.u32, 2)
+        elems = []
+        for i in range(lanes):
+            both = b.load(vec2, _pointer(b, place, _plus(b, index, i)))
+            elems.append(Val(rep, tuple(b.op(Op.CompositeExtract, b.u32, both, k) for k in (0, 1))))
+        return join(b, elems)
+    if dtype in PACKED:
+        value = _load_packed(b, place, dtype, index, lanes, whole)
+        return value if value.rep == rep else join(b, [convert(b, x, rep, dtype) for x in split(b, value)])
+    return join(b, [_load_word_view(b, place, dtype, rep, _plus(b, index, i)) for i in range(lanes)])
+
+
+def store(b: Builder, place: Place, dtype: str, index: Val, value: Value, whole: bool) -> None:
+    """Stores the lanes of `value` to consecutive elements from `index`; 64-bit values come as pairs."""
+    packing, lanes = place.layout.packing, value.lanes
+    elems = split(b, value)
+    if packing == "native":
+        if value.rep != place.layout.element:
+            value = join(b, [_to_element(b, place, x) for x in elems])
+        _store_native(b, place, index, value, lanes, whole)
+    elif packing == "pair":
+        for i, x in enumerate(elems):
+            both = b.op(Op.CompositeConstruct, b.vector(b.u32, 2), *x.ids)
+            b.store(_pointer(b, place, _plus(b, index, i)), both)
+    elif dtype in PACKED:
+        if dtype in ("float16", "bfloat16"):
+            elems = tuple(convert(b, x, "f32", "float32") for x in elems)
+        _store_packed(b, place, dtype, index, elems, whole)
+    else:
+        size = BYTES[dtype] // 4
+        for i, x in enumerate(elems):
+            at = _shifted(b, _plus(b, index, i), "Mul", size)
+            words = x.ids if size == 2 else (bitcast(b, "u32", x).id,)
+            for k, w in enumerate(words):
+                b.store(_pointer(b, place, _plus(b, at, k)), w)
