@@ -28,7 +28,11 @@ Dim = int | str
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of an entry: a dtype and a shape of numbers and symbols, or an opaque object."""
+    """An input or output of an entry.
+
+    `kind` is "tensor" (a dtype, and a shape of numbers, symbols and, for outputs, expressions of symbols), "object"
+    (an opaque handle that lives in the wasm), "int" or "shape" (an integer; `shape` may name the symbol that it is).
+    """
 
     name: str
     dtype: str = ""
@@ -37,17 +41,23 @@ class TensorSpec:
 
     def to_json(self) -> dict[str, object]:
         if self.kind == "object":
-            return {"name": self.name, "kind": "object"}
+            return {"name": self.name, "kind": self.kind}
+        if self.kind != "tensor":
+            return {"name": self.name, "kind": self.kind, "shape": list(self.shape)}
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
     @staticmethod
     def from_json(data: Mapping[str, object]) -> TensorSpec:
-        if data.get("kind") == "object":
-            return TensorSpec(str(data["name"]), kind="object")
-        return TensorSpec(str(data["name"]), str(data["dtype"]), tuple(data["shape"]))  # type: ignore[arg-type]
+        kind = str(data.get("kind", "tensor"))
+        if kind == "object":
+            return TensorSpec(str(data["name"]), kind=kind)
+        dtype = "" if kind != "tensor" else str(data["dtype"])
+        return TensorSpec(str(data["name"]), dtype, tuple(data["shape"]), kind)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        return "object" if self.kind == "object" else f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+        if self.kind != "tensor":
+            return " ".join([self.kind if self.kind == "object" else "int", *map(str, self.shape)])
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True)

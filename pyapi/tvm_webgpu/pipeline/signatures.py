@@ -39,8 +39,12 @@ def _spec(name: str, ty: tvm.ir.Type) -> TensorSpec:
         if ty.shape is None or not isinstance(ty.shape, relax.ShapeExpr):
             raise UnsupportedError(f"{name!r} has a shape that is known only after its values: {ty}")
         return TensorSpec(name, str(ty.dtype), _dims(ty.shape.values))
-    if isinstance(ty, relax.ShapeType | tvm.ir.PrimType):
-        raise UnsupportedError(f"{name!r} is a {ty}; entries take and give tensors and opaque objects")
+    if isinstance(ty, tvm.ir.PrimType):
+        return TensorSpec(name, kind="int")
+    if isinstance(ty, relax.ShapeType):
+        if ty.values is None or len(ty.values) != 1:
+            raise UnsupportedError(f"{name!r} is a {ty}; entries take shapes of one dimension only")
+        return TensorSpec(name, shape=_dims(ty.values), kind="shape")
     return TensorSpec(name, kind="object")
 
 
