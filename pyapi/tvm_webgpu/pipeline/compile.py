@@ -16,6 +16,7 @@ from tvm_webgpu.errors import InputError, InvalidModuleError, UnsupportedError
 from tvm_webgpu.package import Entry, Package
 from tvm_webgpu.pipeline import graph
 from tvm_webgpu.pipeline.frontends import load_model
+from tvm_webgpu.pipeline.host import build_host
 from tvm_webgpu.pipeline.kernels import build_kernels
 from tvm_webgpu.pipeline.limits import required_limits
 from tvm_webgpu.pipeline.lower import lower
@@ -93,15 +94,17 @@ def _build(model: Model, target: Target, mixed_precision: bool, report: Progress
         for name, func in functions.items()
     )
     with report.phase("host"):
-        wasm = _link(lowered, entries, kernels)
+        wasm = build_host(lowered, kernels, entries, target)
+    used = {feature for kernel in kernels.kernels for feature in kernel.features}
+    memory = [module.workgroup_memory_bytes for module in kernels.modules.values()]
     return Package(
         name=model.name,
         entries=entries,
         params=tuple(lifted.params),
         kernels=kernels.kernels,
         wasm=wasm,
-        features=tuple(FEATURES[name] for name in FEATURES if any(FEATURES[name] in k.features for k in kernels.kernels)),
-        limits=required_limits(kernels, lifted.params),
+        features=tuple(feature for feature in FEATURES.values() if feature in used),
+        limits=required_limits(kernels.kernels, memory, lifted.params),
         producer={"tvm_webgpu": tvm_webgpu.__version__, "tvm": tvm.__version__},
     )
 

@@ -12,7 +12,7 @@ from tvm.target import Target
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
-from tvm_webgpu.pipeline.target import STORAGE_BUFFERS
+from tvm_webgpu.pipeline.target import storage_buffers
 
 Pass = tvm.transform.Pass
 
@@ -31,7 +31,7 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[Pass]:
         transform.DeadCodeElimination(),
         *([transform.ToMixedPrecision(out_dtype="float32"), *_fold()] if mixed_precision else []),
         transform.EliminateCommonSubexpr(),
-        LimitConcat(STORAGE_BUFFERS - 1),
+        LimitConcat(storage_buffers(target) - 1),
         transform.DeadCodeElimination(),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import tvm
+import tvm_ffi
 from tvm import tirx
 from tvm.target import Target
 
@@ -14,7 +14,7 @@ from tvm_webgpu.codegen import spirv, wgsl
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.package import Kernel, Scalar
 from tvm_webgpu.pipeline.progress import Progress
-from tvm_webgpu.pipeline.target import STORAGE_BUFFERS
+from tvm_webgpu.pipeline.target import storage_buffers
 
 OPTIMIZER_PASSES = (
     "--eliminate-local-single-block",
@@ -50,33 +50,33 @@ def build_kernels(functions: Mapping[str, tirx.PrimFunc], target: Target, progre
     known: dict[int, list[tuple[tirx.PrimFunc, str]]] = {}
     for name, func in (progress or Progress()).steps("kernels", functions.items()):
         anonymous = func.without_attr("global_symbol")
-        same = known.setdefault(tvm.ir.structural_hash(anonymous), [])
-        original = next((other for candidate, other in same if tvm.ir.structural_equal(candidate, anonymous)), None)
+        same = known.setdefault(tvm_ffi.structural_hash(anonymous), [])
+        original = next((other for candidate, other in same if tvm_ffi.structural_equal(candidate, anonymous)), None)
         if original is None:
             same.append((anonymous, name))
             modules[name] = spirv.emit(func, name, target)
             index[name] = len(kernels)
-            kernels.append(build_kernel(modules[name]))
+            kernels.append(build_kernel(modules[name], storage_buffers(target)))
         else:
             modules[name], index[name] = modules[original], index[original]
     return Kernels(tuple(kernels), index, modules)
 
 
-def build_kernel(module: spirv.KernelModule) -> Kernel:
+def build_kernel(module: spirv.KernelModule, max_buffers: int) -> Kernel:
     """Validates, optimises and translates one SPIR-V module."""
-    if len(module.bindings) > STORAGE_BUFFERS:
+    if len(module.bindings) > max_buffers:
         raise UnsupportedError(
-            f"kernel {module.name!r} needs {len(module.bindings)} storage buffers; WebGPU's limit is {STORAGE_BUFFERS}"
+            f"kernel {module.name!r} needs {len(module.bindings)} storage buffers; the target has {max_buffers}"
         )
-    spirv_tools.validate(module.binary)
-    optimized = spirv_tools.optimize(module.binary, OPTIMIZER_PASSES)
+    spirv_tools.validate(module.spirv)
+    optimized = spirv_tools.optimize(module.spirv, OPTIMIZER_PASSES)
     shader = wgsl.translate(optimized)
     return Kernel(
         name=module.name,
         wgsl=shader.text,
         workgroup_size=module.workgroup_size,
-        bindings=module.bindings,
+        bindings=tuple(binding.access for binding in module.bindings),
         scalars=tuple(Scalar(scalar.name, scalar.dtype) for scalar in module.scalars),
-        features=tuple(shader.features),
+        features=tuple(sorted(module.features)),
         spirv=optimized,
     )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from tvm_webgpu.package import Kernel, Param
 
 
-def required_limits(kernels: Sequence[Kernel], params: Sequence[Param]) -> dict[str, int]:
-    """The limits by the names of the WebGPU specification (https://www.w3.org/TR/webgpu/#limits)."""
+def required_limits(kernels: Sequence[Kernel], memory: Sequence[int], params: Sequence[Param]) -> dict[str, int]:
+    """`memory` is the workgroup memory of each kernel in bytes; the limits are by the names of the WebGPU specification (https://www.w3.org/TR/webgpu/#limits)."""
     if not kernels:
         return {}
     sizes = [kernel.workgroup_size for kernel in kernels]
@@ -19,5 +19,6 @@ def required_limits(kernels: Sequence[Kernel], params: Sequence[Param]) -> dict[
         "maxComputeWorkgroupSizeX": max(size[0] for size in sizes),
         "maxComputeWorkgroupSizeY": max(size[1] for size in sizes),
         "maxComputeWorkgroupSizeZ": max(size[2] for size in sizes),
+        "maxComputeWorkgroupStorageSize": max(memory),
         "maxStorageBufferBindingSize": max((len(param.data) for param in params), default=0),
     }

@@ -14,14 +14,14 @@ HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "mattr": ["+si
 FEATURES = {"f16": "shader-f16", "subgroups": "subgroups"}
 """Target attributes `feature.NAME` and the WebGPU features that they ask of the device."""
 
-HINTS = ("workgroup_bytes", "cores")
-"""Target attributes `feature.NAME` with a number: limits beyond the default that schedules may use."""
+HINTS = ("workgroup_memory", "storage_buffers", "cores")
+"""Target attributes `feature.NAME` with a number: what kernels may use beyond the default limits, and tuning hints."""
 
-WORKGROUP_BYTES = 16384
+WORKGROUP_MEMORY = 16384
 """maxComputeWorkgroupStorageSize: the default limit (https://www.w3.org/TR/webgpu/#limits). TVM's own default is more."""
 
 STORAGE_BUFFERS = 8
-"""maxStorageBuffersPerShaderStage: the default limit, and the most that a kernel here binds."""
+"""maxStorageBuffersPerShaderStage: the default limit."""
 
 
 def resolve_target(target: str | Mapping[str, object] | Target = "webgpu", features: Iterable[str] = ()) -> Target:
@@ -35,7 +35,7 @@ def resolve_target(target: str | Mapping[str, object] | Target = "webgpu", featu
         raise InputError(f"target {parsed.kind.name!r} is not webgpu")
     config = {key: value for key, value in json.loads(str(parsed)).items() if key not in ("tag", "host")}
     config.update({f"feature.{name}": True for name in features})
-    config["max_shared_memory_per_block"] = config.get("feature.workgroup_bytes", WORKGROUP_BYTES)
+    config["max_shared_memory_per_block"] = config.get("feature.workgroup_memory", WORKGROUP_MEMORY)
     known = [f"feature.{name}" for name in (*FEATURES, *HINTS)]
     if unknown := {key for key in config if key.startswith("feature.")} - set(known):
         raise InputError(f"unknown target feature {', '.join(sorted(unknown))}; known are {', '.join(known)}")
@@ -47,3 +47,8 @@ def resolve_target(target: str | Mapping[str, object] | Target = "webgpu", featu
 def enabled_features(target: Target) -> tuple[str, ...]:
     """The names in FEATURES that the target turns on."""
     return tuple(name for name in FEATURES if target.attrs.get(f"feature.{name}", False))
+
+
+def storage_buffers(target: Target) -> int:
+    """How many buffers one kernel may bind."""
+    return int(target.attrs.get("feature.storage_buffers", STORAGE_BUFFERS))
