@@ -1,0 +1,183 @@
+"""A package's model.wasm and a device -> a running instance: calls go in as values, results come out as values.
+
+The sandbox gives the module a clock, random numbers and stderr, and no files or network; its memory is bounded.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import wasmtime
+
+from tvm_webgpu import errors
+
+MEMORY_LIMIT = 1 << 30
+"""Bytes of linear memory that a module may grow to."""
+
+NONE, TENSOR, INT, FLOAT, OBJECT = range(5)
+VALUE = struct.Struct("<6I8s")
+_ERRORS = {kind.__name__: kind for kind in (errors.InputError, errors.UnsupportedError, errors.DeviceError, errors.PackageError)}
+_WASI = "wasi_snapshot_preview1"
+
+
+class Device(Protocol):
+    """What a module asks of its executor: the imports of the module `webgpu`."""
+
+    def alloc(self, size: int) -> int:
+        """A new zeroed buffer; its handle, a positive multiple of 64, or 0 when memory is out."""
+
+    def free(self, handle: int) -> None: ...
+
+    def write(self, handle: int, offset: int, data: bytes | bytearray) -> None: ...
+
+    def flush(self, words: memoryview) -> None:
+        """Runs a command list; the u32 words are only valid during the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor on the device, a number or an opaque object; `dtype` is DLPack's code | bits << 8 | lanes << 16."""
+
+    kind: int
+    handle: int = 0
+    object: int = 0
+    dtype: int = 0
+    shape: tuple[int, ...] = ()
+    number: int | float = 0
+    offset: int = 0
+
+    def payload(self) -> bytes:
+        if self.kind == FLOAT:
+            return struct.pack("<d", self.number)
+        return struct.pack("<q", self.number if self.kind == INT else self.offset)
+
+
+class Instance:
+    """An instance of model.wasm. Not for use by two threads at once."""
+
+    def __init__(self, wasm: bytes, device: Device, memory_limit: int = MEMORY_LIMIT) -> None:
+        self._device = device
+        self._engine = wasmtime.Engine()
+        self._store = wasmtime.Store(self._engine)
+        self._store.set_limits(memory_size=memory_limit)
+        try:
+            module = wasmtime.Module(self._engine, wasm)
+            exports = self._link(module).instantiate(self._store, module).exports(self._store)
+        except wasmtime.WasmtimeError as error:
+            raise errors.PackageError(f"model.wasm can't be started: {error}") from error
+        self._memory: wasmtime.Memory = exports["memory"]
+        self._exports: dict[str, wasmtime.Func] = {}
+        for name in ("_initialize", "malloc", "free", *(f"tvmw_{part}" for part in _EXPORTS)):
+            if not isinstance(function := exports.get(name), wasmtime.Func):
+                raise errors.PackageError(f"model.wasm lacks the export {name}; compile the model again")
+            self._exports[name] = function
+        self._invoke("_initialize")
+
+    def _link(self, module: wasmtime.Module) -> wasmtime.Linker:
+        linker = wasmtime.Linker(self._engine)
+        if any(part.module == _WASI for part in module.imports):
+            wasi = wasmtime.WasiConfig()
+            wasi.inherit_stderr()
+            self._store.set_wasi(wasi)
+            linker.define_wasi()
+        i32 = wasmtime.ValType.i32()
+        imports = {
+            "alloc": (self._alloc, 1, [i32]),
+            "free": (self._free, 1, []),
+            "write": (self._write, 4, []),
+            "flush": (self._flush, 2, []),
+        }
+        for name, (function, parameters, results) in imports.items():
+            kind = wasmtime.FuncType([i32] * parameters, results)
+            linker.define_func("webgpu", name, kind, function)
+        return linker
+
+    # Imports: wasm's i32 arrive signed.
+
+    def _alloc(self, size: int) -> int:
+        return self._device.alloc(size & 0xFFFFFFFF)
+
+    def _free(self, handle: int) -> None:
+        self._device.free(handle & 0xFFFFFFFF)
+
+    def _write(self, handle: int, offset: int, pointer: int, size: int) -> None:
+        self._device.write(handle & 0xFFFFFFFF, offset & 0xFFFFFFFF, self._read(pointer, size & 0xFFFFFFFF))
+
+    def _flush(self, pointer: int, words: int) -> None:
+        self._device.flush(memoryview(self._read(pointer, 4 * (words & 0xFFFFFFFF))).cast("I"))
+
+    def _read(self, pointer: int, size: int) -> bytearray:
+        pointer &= 0xFFFFFFFF
+        if pointer + size > self._memory.data_len(self._store):
+            raise errors.PackageError("model.wasm names memory that it does not have")
+        return self._memory.read(self._store, pointer, pointer + size)
+
+    def _text(self, pointer: int) -> str:
+        end = self._memory.data_len(self._store)
+        return bytes(self._memory.read(self._store, pointer, min(pointer + 1024, end))).split(b"\0")[0].decode(errors="replace")
+
+    # Calls
+
+    def _invoke(self, name: str, *arguments: int) -> int:
+        try:
+            return (self._exports[name](self._store, *arguments) or 0) & 0xFFFFFFFF
+        except wasmtime.Trap as trap:
+            raise errors.TvmWebgpuError(f"model.wasm failed in {name} (out of its memory, or a fault): {trap}") from trap
+
+    def _check(self, status: int) -> None:
+        if status == 0:
+            return
+        kind, _, message = self._text(self._invoke("tvmw_error")).partition(": ")
+        if kind in _ERRORS:
+            raise _ERRORS[kind](message)
+        raise errors.TvmWebgpuError(f"{kind}: {message}")
+
+    def _with_values(self, values: Sequence[Value], name: str, *before: int) -> None:
+        """Calls `name(*before, values, n)` with the values in linear memory."""
+        shapes_at = VALUE.size * len(values)
+        size = shapes_at + 8 * sum(len(value.shape) for value in values)
+        pointer = self._invoke("malloc", max(size, 1))
+        if not pointer:
+            raise errors.DeviceError("model.wasm is out of memory")
+        try:
+            data, shapes = bytearray(), bytearray()
+            for value in values:
+                shape_at = pointer + shapes_at + len(shapes)
+                fields = (value.kind, value.handle, value.object, value.dtype, len(value.shape), shape_at)
+                data += VALUE.pack(*fields, value.payload())
+                shapes += struct.pack(f"<{len(value.shape)}q", *value.shape)
+            self._memory.write(self._store, data + shapes, pointer)
+            self._check(self._invoke(name, *before, pointer, len(values)))
+        finally:
+            self._invoke("free", pointer)
+
+    def bind_params(self, values: Sequence[Value]) -> None:
+        """Hands over the parameters, tensors in manifest order; they must outlive the instance."""
+        self._with_values(values, "tvmw_bind_params")
+
+    def call(self, entry: int, values: Sequence[Value]) -> list[Value]:
+        """Calls an entry by index; each result that has an `object` must be released once."""
+        self._with_values(values, "tvmw_call", entry)
+        pointer = self._invoke("tvmw_results")
+        (count,) = struct.unpack("<I", self._read(pointer, 4))
+        table = self._read(pointer + 8, VALUE.size * count)
+        return [self._value(*fields) for fields in VALUE.iter_unpack(table)]
+
+    def _value(self, kind: int, handle: int, obj: int, dtype: int, ndim: int, shape: int, payload: bytes) -> Value:
+        dims = struct.unpack(f"<{ndim}q", self._read(shape, 8 * ndim)) if kind == TENSOR else ()
+        number = struct.unpack("<d" if kind == FLOAT else "<q", payload)[0] if kind in (INT, FLOAT) else 0
+        offset = int.from_bytes(payload[:4], "little") if kind == TENSOR else 0
+        return Value(kind, handle, obj, dtype, dims, number, offset)
+
+    def release(self, obj: int) -> None:
+        self._invoke("tvmw_release", obj)
+
+    def trim(self) -> None:
+        """Gives pooled device buffers that nothing uses back."""
+        self._invoke("tvmw_trim")
+
+
+_EXPORTS = ("bind_params", "call", "results", "release", "error", "trim")
