@@ -1,0 +1,50 @@
+/** @file Draws on the digits page in headless Chromium as a person would, and prints what the page said, as JSON. */
+import { createRequire } from "node:module";
+
+const [url] = process.argv.slice(2);
+const { chromium } = createRequire(`${process.cwd()}/package.json`)("playwright-core");
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  headless: false, // Playwright's own headless flags turn the GPU off
+  args: [
+    "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
+    "--disable-dev-shm-usage",
+  ],
+  ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
+});
+try {
+  const page = await browser.newPage({ reducedMotion: "reduce" });
+  const problems = [];
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("pageerror", (error) => problems.push(error.message));
+  page.on("request", (request) => request.url().startsWith(url) || /^data:/.test(request.url()) || problems.push(request.url()));
+  await page.goto(url);
+  const text = (selector) => page.locator(selector).innerText();
+  await page.waitForFunction(() => document.querySelector("#adapter").textContent !== "–" || !document.querySelector("#notice").hidden);
+  if (await page.locator("#notice").isVisible()) problems.push(await text("#notice"));
+
+  const settled = async (action) => {
+    await action();
+    for (let last = "", now = await text(".read"); last !== now; now = await text(".read")) {
+      last = now;
+      await page.waitForTimeout(250);
+    }
+    return text("#digit");
+  };
+  const examples = [];
+  for (let digit = 0; digit < 10; digit++) {
+    examples.push(await settled(() => page.locator("#examples button").nth(digit).click()));
+  }
+  const cleared = await settled(() => page.locator("#clear").click());
+  const drawn = await settled(async () => {
+    const { x, y, width, height } = await page.locator("#sheet").boundingBox();
+    await page.mouse.move(x + 0.52 * width, y + 0.2 * height);
+    await page.mouse.down();
+    await page.mouse.move(x + 0.5 * width, y + 0.8 * height, { steps: 12 });
+    await page.mouse.up();
+  });
+  process.stdout.write(JSON.stringify({ problems, examples, cleared, drawn, footer: await text("footer") }));
+} finally {
+  await browser.close();
+}
