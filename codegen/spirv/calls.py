@@ -46,7 +46,7 @@ def div(b: Builder, x: Val, y: Val) -> Val:
     return binary(b, "Div", x, y)
 
 
-def polynomial(b: Builder, x: Val, coefficients: list[float]) -> Val:
+def polynomial(b: Builder, x: Val, coefficients: tuple[float, ...]) -> Val:
     """Horner's scheme, highest power first."""
     result = num(b, x, coefficients[0])
     for c in coefficients[1:]:
@@ -60,6 +60,81 @@ def in_f32(f: Function) -> Function:
         result = f(b, *[convert(b, a, "f32", "float32") for a in args])
         return convert(b, result, args[0].rep, "") if result.rep == "f32" else result
     return wrapped
+
+
+# Minimax fits by weighted least squares in double precision, rounded to f32; the errors named are those of the whole
+# form evaluated in f32.
+ERF_SMALL = (7.889119297033176e-05, -0.0008020841050893068, 0.005189535208046436, -0.026854444295167923,
+             0.11283600330352783, -0.3761262595653534, 1.1283791065216064)  # erf(x) / x of x**2, |x| <= 1
+ERF_LARGE = (-2.1686850232072175e-05, 0.00044133636401966214, -0.004204561933875084, 0.025208257138729095,
+             -0.10841857641935349, -0.6332198977470398, -1.1295784711837769,
+             0.00018804021237883717)  # log(erfc(x)), 1 <= x <= 4
+TANH_SMALL = (-0.006113193463534117, 0.021010084077715874, -0.053854070603847504, 0.13332794606685638,
+              -0.333333283662796)  # (tanh(x) / x - 1) / x**2 of x**2, |x| <= 0.625
+SINH_SMALL = (2.806309566949494e-06, 0.0001983809779630974, 0.008333339355885983,
+              0.1666666716337204)  # (sinh(x) / x - 1) / x**2 of x**2, |x| <= 1
+
+
+def with_sign_of(b: Builder, x: Val, size: Val) -> Val:
+    return select(b, binary(b, "LT", x, num(b, x, 0.0)), neg(b, size), size)
+
+
+def erf(b: Builder, x: Val) -> Val:
+    """Relative error 2e-7."""
+    size, one = ext(b, Ext.FAbs, x), num(b, x, 1.0)
+    near = mul(b, x, polynomial(b, mul(b, x, x), ERF_SMALL))
+    tail = ext(b, Ext.Exp, polynomial(b, binary(b, "Min", size, num(b, x, 4.0)), ERF_LARGE))
+    return select(b, binary(b, "LT", size, one), near, with_sign_of(b, x, sub(b, one, tail)))
+
+
+def odd_series(b: Builder, x: Val, coefficients: tuple[float, ...]) -> Val:
+    square = mul(b, x, x)
+    return add(b, x, mul(b, mul(b, x, square), polynomial(b, square, coefficients)))
+
+
+def tanh(b: Builder, x: Val) -> Val:
+    """Relative error 2e-7; the exponential can't overflow, as it does in GLSL's sinh(x) / cosh(x)."""
+    size, one, two = ext(b, Ext.FAbs, x), num(b, x, 1.0), num(b, x, 2.0)
+    grown = ext(b, Ext.Exp, mul(b, two, binary(b, "Min", size, num(b, x, 10.0))))
+    far = sub(b, one, div(b, two, add(b, grown, one)))
+    return select(b, binary(b, "LT", size, num(b, x, 0.625)), odd_series(b, x, TANH_SMALL), with_sign_of(b, x, far))
+
+
+def sinh(b: Builder, x: Val) -> Val:
+    size, half = ext(b, Ext.FAbs, x), num(b, x, 0.5)
+    # exp(x / 2) twice: exp(x) overflows before sinh(x) does.
+    root = ext(b, Ext.Exp, mul(b, half, size))
+    far = sub(b, mul(b, mul(b, half, root), root), div(b, half, mul(b, root, root)))
+    return select(b, binary(b, "LT", size, num(b, x, 1.0)), odd_series(b, x, SINH_SMALL), with_sign_of(b, x, far))
+
+
+def cosh(b: Builder, x: Val) -> Val:
+    half = num(b, x, 0.5)
+    root = ext(b, Ext.Exp, mul(b, half, ext(b, Ext.FAbs, x)))
+    return add(b, mul(b, mul(b, half, root), root), div(b, half, mul(b, root, root)))
+
+
+def asinh(b: Builder, x: Val) -> Val:
+    size, one = ext(b, Ext.FAbs, x), num(b, x, 1.0)
+    square = mul(b, size, size)
+    more = div(b, square, add(b, one, ext(b, Ext.Sqrt, add(b, one, square))))
+    return with_sign_of(b, x, log1p(b, add(b, size, more)))
+
+
+def acosh(b: Builder, x: Val) -> Val:
+    over = sub(b, x, num(b, x, 1.0))
+    root = ext(b, Ext.Sqrt, mul(b, over, add(b, x, num(b, x, 1.0))))
+    return log1p(b, add(b, over, root))
+
+
+def asin(b: Builder, x: Val) -> Val:
+    one = num(b, x, 1.0)
+    return ext(b, Ext.Atan2, x, ext(b, Ext.Sqrt, mul(b, sub(b, one, x), add(b, one, x))))
+
+
+def acos(b: Builder, x: Val) -> Val:
+    one = num(b, x, 1.0)
+    return ext(b, Ext.Atan2, ext(b, Ext.Sqrt, mul(b, sub(b, one, x), add(b, one, x))), x)
 
 
 def round_away(b: Builder, x: Val) -> Val:
@@ -148,9 +223,8 @@ def direct(op: Ext) -> Function:
 MATH: dict[str, Function] = {
     name: direct(op) for name, op in {
         "exp": Ext.Exp, "exp2": Ext.Exp2, "log": Ext.Log, "log2": Ext.Log2, "sqrt": Ext.Sqrt,
-        "rsqrt": Ext.InverseSqrt, "sin": Ext.Sin, "cos": Ext.Cos, "tan": Ext.Tan, "asin": Ext.Asin, "acos": Ext.Acos,
-        "atan": Ext.Atan, "atan2": Ext.Atan2, "sinh": Ext.Sinh, "cosh": Ext.Cosh, "asinh": Ext.Asinh,
-        "acosh": Ext.Acosh, "tanh": Ext.Tanh,
+        "rsqrt": Ext.InverseSqrt, "sin": Ext.Sin, "cos": Ext.Cos, "tan": Ext.Tan, "atan": Ext.Atan,
+        "atan2": Ext.Atan2,
     }.items()
 } | {
     "fabs": absolute, "abs": absolute,
@@ -160,6 +234,8 @@ MATH: dict[str, Function] = {
     "rint": whole_only(direct(Ext.RoundEven)),
     "exp10": lambda b, x: ext(b, Ext.Exp2, mul(b, x, num(b, x, log2(10)))),
     "log10": lambda b, x: mul(b, ext(b, Ext.Log2, x), num(b, x, log10(2))),
+    "erf": in_f32(erf), "tanh": in_f32(tanh), "sinh": in_f32(sinh), "cosh": in_f32(cosh),
+    "asin": in_f32(asin), "acos": in_f32(acos), "asinh": in_f32(asinh), "acosh": in_f32(acosh),
     "sigmoid": sigmoid, "log1p": in_f32(log1p), "atanh": in_f32(atanh),
     "pow": in_f32(power), "fma": fused,
     "fmod": lambda b, x, y: binary(b, "Mod", x, y),

@@ -135,14 +135,7 @@ class Ext(IntEnum):
     Sin = 13
     Cos = 14
     Tan = 15
-    Asin = 16
-    Acos = 17
     Atan = 18
-    Sinh = 19
-    Cosh = 20
-    Tanh = 21
-    Asinh = 22
-    Acosh = 23
     Atan2 = 25
     Pow = 26
     Exp = 27
@@ -157,8 +150,6 @@ class Ext(IntEnum):
     FMax = 40
     UMax = 41
     SMax = 42
-    FClamp = 43
-    Fma = 50
     Ldexp = 53
     PackHalf2x16 = 58
     UnpackHalf2x16 = 62

@@ -93,7 +93,8 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
             found.facts.shape(stmt.buffer)
             for var in scalars:
                 found.facts.scalar(var)
-            memory.dtype = memory.dtype or dtype.name
+            if not memory.dtype:
+                memory.name, memory.dtype = stmt.buffer.name, dtype.name
             if memory.elements is None and None not in shape:
                 memory.elements = prod(shape) * dtype.lanes
 

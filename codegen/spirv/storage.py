@@ -43,6 +43,8 @@ def declare(b: Builder, memory: Memory, layout: Layout) -> Place:
         variable = b.global_variable(Storage.StorageBuffer, struct, memory.name)
         b.decorate(variable, Decoration.DescriptorSet, 0)
         b.decorate(variable, Decoration.Binding, memory.binding or 0)
+        if not memory.written:
+            b.decorate(variable, Decoration.NonWritable)  # glslang decorates the member, naga reads it here
     else:
         array = b.array(element, declared_elements(memory, layout))
         if memory.scope == "shared":
