@@ -38,12 +38,12 @@ Executor = Callable[[Path, Sequence[Run]], list[dict[str, np.ndarray]]]
 
 def node(package: Path, runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
     """Node with Dawn, on lavapipe, which has f16 and is faster than SwiftShader."""
-    return _job(package, runs, [], {"VK_DRIVER_FILES": str(dawn_driver())})
+    return _job(package, runs)
 
 
 def chromium(package: Path, runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
     """Headless Chromium on SwiftShader."""
-    return _job(package, runs, ["--browser"], {})
+    return _job(package, runs, "--browser")
 
 
 def wgpu(package: Path, runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
@@ -64,26 +64,24 @@ def wgpu(package: Path, runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
 EXECUTORS: dict[str, Executor] = {"node": node, "chromium": chromium, "wgpu": wgpu}
 
 
-@cache
-def dawn_driver() -> Path:
-    """lavapipe as Dawn accepts it; built if the environment does not name one."""
-    if given := os.environ.get("TVMW_DAWN_DRIVER"):
-        return Path(given).absolute()
-    from tests.vulkan import driver
-
-    return driver.build(Path(tempfile.mkdtemp(prefix="tvm-webgpu-vulkan-")))
-
-
 def node_environment() -> dict[str, str]:
-    """The environment for Node, which finds npm packages in runtime_ts unless NODE_PATH says otherwise."""
+    """The environment for Node: with its npm packages, and lavapipe as Dawn accepts it, unless it names others."""
     from tvm_webgpu.serve import runtime_bundle
 
-    return {"NODE_PATH": str(runtime_bundle().parent / "node_modules"), **os.environ}
+    defaults = {"NODE_PATH": str(runtime_bundle().parent / "node_modules")}
+    if "VK_DRIVER_FILES" not in os.environ:
+        defaults["VK_DRIVER_FILES"] = str(_lavapipe())
+    return {**defaults, **os.environ}
 
 
-def _job(
-    package: Path, runs: Sequence[Run], options: list[str], environment: Mapping[str, str]
-) -> list[dict[str, np.ndarray]]:
+@cache
+def _lavapipe() -> Path:
+    from tests.vulkan import driver
+
+    return driver.build(Path(tempfile.gettempdir(), "tvm-webgpu-vulkan"))
+
+
+def _job(package: Path, runs: Sequence[Run], *options: str) -> list[dict[str, np.ndarray]]:
     from tvm_webgpu.serve import runtime_bundle
 
     manifest = json.loads((package / "manifest.json").read_text())
@@ -109,16 +107,9 @@ def _job(
         described_runs = [described(index, run) for index, run in enumerate(runs)]
         job = {"package": str(package.absolute()), "runs": described_runs}
         (folder / "job.json").write_text(json.dumps(job))
-        command = [
-            "node",
-            str(runtime_bundle() / "node_cli.mjs"),
-            "--job",
-            str(folder / "job.json"),
-            "--json",
-            *options,
-        ]
+        command = ["node", str(runtime_bundle() / "node_cli.mjs"), "--job", str(folder / "job.json"), "--json"]
         done = subprocess.run(
-            command, env={**node_environment(), **environment}, capture_output=True, text=True, timeout=TIMEOUT
+            [*command, *options], env=node_environment(), capture_output=True, text=True, timeout=TIMEOUT
         )
         if done.returncode:
             raise RuntimeError(f"exit status {done.returncode}\n{done.stdout}{done.stderr}")

@@ -23,8 +23,7 @@ def spread(values: np.ndarray) -> float:
     return float(np.ptp(values, axis=0).max() / abs(values).max())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("name", CNNS)
+@pytest.mark.parametrize(("name", "dtype"), [*((name, "float32") for name in CNNS), ("mobilenet_v2", "float16")])
 def test_cnn_tells_pictures_apart(name: str, dtype: str) -> None:
     (logits,) = outputs(name, {"input": cnn.image(2, 96, dtype=dtype)}, batch="batch", size=96, dtype=dtype)
     assert logits.shape == (2, cnn.CLASSES)
@@ -45,7 +44,7 @@ def test_bert_tells_texts_apart_and_heeds_the_mask(dtype: str) -> None:
     assert abs(again[1, -1] - hidden[1, -1]).max() > 0.05
 
 
-@pytest.mark.parametrize("name", list(ONNX_MODELS))
+@pytest.mark.parametrize("name", ["mobilenet_v2", "bert"])
 def test_a_model_is_the_same_every_time(name: str) -> None:
     options = {} if name == "bert" else {"size": 64}
     assert ONNX_MODELS[name](**options) == ONNX_MODELS[name](**options)
@@ -59,12 +58,11 @@ def test_tvm_imports(name: str) -> None:
     assert "main" in [g.name_hint for g in module.get_global_vars()]
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 1e-2)])
-def test_llama_on_tvms_cpu_matches_numpy(dtype: str, tolerance: float) -> None:
+def test_llama_on_tvms_cpu_matches_numpy() -> None:
     tvm = pytest.importorskip("tvm")
     from tvm_ffi import Shape
 
-    module, weights = llama(dtype=dtype)
+    module, weights = llama()
     vm = tvm.relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
     parameters = [tvm.runtime.tensor(w) for w in weights.values()]
     caches, reference, total = list(vm["_initialize_effect"]()), Reference(weights), 0
@@ -73,4 +71,4 @@ def test_llama_on_tvms_cpu_matches_numpy(dtype: str, tolerance: float) -> None:
         ids = tvm.runtime.tensor(np.array([tokens], "int32"))
         logits, caches = vm[entry](ids, Shape([total]), *caches, *parameters)
         expected = reference.step(tokens)
-        assert abs(logits.numpy()[0, 0] - expected).max() <= tolerance * abs(expected).max()
+        assert abs(logits.numpy()[0, 0] - expected).max() <= 1e-5 * abs(expected).max()
