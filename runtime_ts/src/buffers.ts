@@ -1,4 +1,4 @@
-/** @file Sizes and GPU buffers in, handles out: the one table through which the wasm and the runtime name device memory. */
+/** @file Sizes and GPU buffers in, handles out: the table of device memory that the wasm and the runtime share. */
 import { USAGE } from "./device.ts";
 import { ModelError } from "./errors.ts";
 
@@ -11,7 +11,8 @@ export interface Block {
   readonly bytes: number;
   /** The bytes to bind. */
   readonly size: number;
-  readonly owned: boolean;
+  /** Who made it: the model's code, the runtime for inputs and results, or someone outside the table. */
+  readonly owner: "model" | "runtime" | "outside";
 }
 
 const HANDLE_STEP = 64; // host code takes data pointers to be 64-aligned
@@ -49,28 +50,29 @@ export class Buffers {
   }
 
   /** A new zeroed buffer; its handle, or 0 if no buffer can be so large (`refusal` says why). */
-  allocate(bytes: number): number {
+  allocate(bytes: number, owner: "model" | "runtime"): number {
     const size = padded(bytes);
     if (size > this.#largest) {
       this.refusal = `a tensor of ${bytes} bytes does not fit a buffer of this device (at most ${this.#largest} bytes)`;
       return 0;
     }
     const buffer = this.#device.createBuffer({ size, usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST });
-    const handle = this.#add({ buffer, offset: 0, bytes, size, owned: true });
+    const handle = this.#add({ buffer, offset: 0, bytes, size, owner });
+    this.refusal = "";
     this.#own.set(buffer, handle);
     return handle;
   }
 
   /** A handle for a piece of a buffer that outlives this table's use of it, such as one parameter of a shard. */
   view(buffer: GPUBuffer, offset: number, bytes: number): number {
-    return this.#add({ buffer, offset, bytes, size: padded(bytes), owned: false });
+    return this.#add({ buffer, offset, bytes, size: padded(bytes), owner: "outside" });
   }
 
   /** A handle for a caller's buffer, the same one while it is in use. */
   import(buffer: GPUBuffer): number {
     const known = this.#own.get(buffer) ?? this.#external.get(buffer);
     if (known !== undefined && this.#blocks[known / HANDLE_STEP]?.buffer === buffer) return known;
-    const handle = this.#add({ buffer, offset: 0, bytes: buffer.size, size: buffer.size, owned: false });
+    const handle = this.#add({ buffer, offset: 0, bytes: buffer.size, size: buffer.size, owner: "outside" });
     this.#external.set(buffer, handle);
     return handle;
   }
@@ -92,10 +94,10 @@ export class Buffers {
 
   /** Takes a handle back. Its buffer is destroyed by the next sweep, when commands that use it are submitted. */
   release(handle: number): void {
-    const { buffer, owned } = this.get(handle);
+    const { buffer, owner } = this.get(handle);
     this.#blocks[handle / HANDLE_STEP] = undefined;
     this.#retired.push(handle);
-    if (owned) this.#dying.push(buffer);
+    if (owner !== "outside") this.#dying.push(buffer);
   }
 
   /** After a submit: destroys what was released, and lets retired handles be used again, a lot at a time. */
@@ -109,7 +111,7 @@ export class Buffers {
   }
 
   destroy(): void {
-    for (const block of this.#blocks) if (block?.owned) block.buffer.destroy();
+    for (const block of this.#blocks) if (block && block.owner !== "outside") block.buffer.destroy();
     for (const buffer of this.#dying) buffer.destroy();
     this.#blocks.length = 0;
   }

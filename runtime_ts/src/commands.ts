@@ -1,13 +1,13 @@
 /**
- * @file Command lists in (docs/architecture.md, "Wasm interface"), WebGPU commands out: one compute pass between copies,
- * one submit for all that was flushed since the last.
+ * @file Command lists in (docs/architecture.md, "Wasm interface"), WebGPU commands out: one compute pass between
+ * copies, one submit for all that was flushed since the last.
  */
 import type { Block, Buffers } from "./buffers.ts";
 import { USAGE } from "./device.ts";
 import { ModelError, UnsupportedError } from "./errors.ts";
 import type { CompiledKernel, KernelLayout } from "./kernels.ts";
 
-const enum Opcode { Dispatch = 1, Copy = 2, Fill = 3 }
+const OPCODE = { dispatch: 1, copy: 2, fill: 3 } as const;
 
 /** What the model's code made the GPU do so far. */
 export interface Counters {
@@ -59,9 +59,9 @@ export class Commands {
       const end = at + (head >>> 8);
       if (end === at || end > words.length) throw new ModelError(`the command list breaks off at word ${at}`);
       switch (head & 0xff) {
-        case Opcode.Dispatch: this.#dispatch(words, at + 1, end); break;
-        case Opcode.Copy: this.#copy(words, at + 1); break;
-        case Opcode.Fill: this.#fill(words, at + 1); break;
+        case OPCODE.dispatch: this.#dispatch(words, at + 1, end); break;
+        case OPCODE.copy: this.#copy(words, at + 1); break;
+        case OPCODE.fill: this.#fill(words, at + 1); break;
         default: throw new ModelError(`the command list has the unknown opcode ${head & 0xff}: update tvm-webgpu`);
       }
       at = end;
@@ -86,7 +86,8 @@ export class Commands {
   copyOut(handle: number, offset: number, bytes: number, target: GPUBuffer, targetOffset: number): void {
     const block = this.#buffers.get(handle);
     checkRange(block, offset, bytes);
-    this.#outsidePass().copyBufferToBuffer(block.buffer, block.offset + offset, target, targetOffset, Math.ceil(bytes / 4) * 4);
+    const size = Math.ceil(bytes / 4) * 4;
+    this.#outsidePass().copyBufferToBuffer(block.buffer, block.offset + offset, target, targetOffset, size);
   }
 
   /** Hands everything encoded so far to the GPU. */
@@ -121,7 +122,9 @@ export class Commands {
     if (!kernel) throw new ModelError(`the command list names kernel ${words[at]} of ${this.#kernels.length}`);
     const handles = at + 4;
     const scalars = handles + kernel.bindings;
-    if (scalars + kernel.scalars !== end) throw new ModelError(`a launch of "${kernel.name}" has ${end - handles} arguments`);
+    if (scalars + kernel.scalars !== end) {
+      throw new ModelError(`a launch of "${kernel.name}" has ${end - handles} arguments`);
+    }
     if (kernel.scalars > 0 && this.#uniforms!.full) this.submit();
     const group = this.#group(kernel, words, handles);
     this.#encoder ??= this.#device.createCommandEncoder();

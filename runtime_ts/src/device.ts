@@ -1,5 +1,7 @@
 /** @file A package's requirements in, a GPUDevice that meets them out; what is missing is said before any download. */
-import { DeviceLostError, GpuError, messageOf, OutOfMemoryError, UnsupportedError, type TvmWebgpuError } from "./errors.ts";
+import {
+  DeviceLostError, GpuError, messageOf, OutOfMemoryError, UnsupportedError, type TvmWebgpuError,
+} from "./errors.ts";
 import { importModule } from "./import.ts";
 import type { Requirements } from "./manifest.ts";
 
@@ -15,9 +17,9 @@ const ROOM = ["maxBufferSize", "maxStorageBufferBindingSize"];
 
 /** navigator.gpu; in Node, where there is none, Dawn from the npm package "webgpu". @throws UnsupportedError */
 export async function findGpu(): Promise<GPU> {
-  const gpu = (globalThis.navigator as Navigator | undefined)?.gpu as GPU | undefined;
+  const gpu = (globalThis.navigator as Partial<Navigator> | undefined)?.gpu;
   if (gpu) return gpu;
-  if (typeof process === "undefined" || !(process.versions as Partial<NodeJS.ProcessVersions>).node) {
+  if (!inNode()) {
     throw new UnsupportedError(
       globalThis.isSecureContext
         ? "this browser has no WebGPU: use a current Chrome, Edge, Safari or Firefox, and look for it in the settings"
@@ -30,14 +32,24 @@ export async function findGpu(): Promise<GPU> {
     throw new UnsupportedError(`Node needs the npm package "webgpu" (npm install webgpu): ${messageOf(error)}`);
   }
 }
-// Kept for good: Dawn's devices end with the instance that made them.
 let nodeGpu: GPU | undefined;
+
+// Dawn's devices end with the instance that made them, which Node's garbage collector does not see.
+const instances = new Set<GPU>();
+
+function inNode(): boolean {
+  return typeof process !== "undefined" && "node" in process.versions;
+}
 
 /** A device of our own with what the package requires and room for large tensors. @throws UnsupportedError */
 export async function requestDevice(gpu: GPU, requires: Requirements): Promise<GPUDevice> {
+  instances.add(gpu);
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) {
-    throw new UnsupportedError("WebGPU found no graphics adapter: check the driver (chrome://gpu), or the browser's settings");
+    const advice = inNode()
+      ? "install a Vulkan driver, or name one in the environment variable VK_DRIVER_FILES"
+      : "look for WebGPU and the graphics driver in the browser's settings (in Chrome: chrome://gpu)";
+    throw new UnsupportedError(`WebGPU found no graphics adapter: ${advice}`);
   }
   checkRequirements(requires, adapter.features, adapter.limits, "this graphics adapter");
   const limits: Record<string, number> = { ...requires.limits };
@@ -76,7 +88,7 @@ const SCOPES = [
   ["validation", (what: string, error: GPUError) => new GpuError(`${what}: ${error.message}`)],
   ["internal", (what: string, error: GPUError) => new GpuError(`${what}: ${error.message}`)],
   ["out-of-memory", (what: string, error: GPUError) =>
-    new OutOfMemoryError(`${what}: the GPU is out of memory (${error.message}): use smaller inputs or close other pages`)],
+    new OutOfMemoryError(`${what}: the GPU is out of memory (${error.message}): try smaller inputs`)],
 ] as const satisfies readonly (readonly [GPUErrorFilter, (what: string, error: GPUError) => TvmWebgpuError])[];
 
 /**
@@ -85,30 +97,31 @@ const SCOPES = [
  */
 export function guarded<T>(device: GPUDevice, what: string, action: () => T): { value: T; checked: Promise<void> } {
   for (const [filter] of SCOPES) device.pushErrorScope(filter);
-  let pops: Promise<GPUError | null>[] = [];
+  let value: T;
   try {
-    const value = action();
-    pops = popScopes(device);
-    const checked = Promise.all(pops).then((errors) => {
-      // The innermost scope is popped first.
-      errors.reverse().forEach((error, i) => {
-        if (error) throw SCOPES[i]![1](what, error);
-      });
-    });
-    checked.catch(() => undefined); // it may be dropped when something else fails first
-    return { value, checked };
-  } finally {
-    if (pops.length === 0) popScopes(device);
+    value = action();
+  } catch (error) {
+    void popScopes(device);
+    throw error;
   }
+  const checked = popScopes(device).then((errors) => {
+    errors.forEach((error, i) => {
+      if (error) throw SCOPES[i]![1](what, error);
+    });
+  });
+  checked.catch(() => undefined); // nobody may wait for it, when something else fails first
+  return { value, checked };
 }
 
-function popScopes(device: GPUDevice): Promise<GPUError | null>[] {
-  // A lost device answers null or fails; that it is lost is told elsewhere.
-  return SCOPES.map(() => device.popErrorScope().catch(() => null));
+async function popScopes(device: GPUDevice): Promise<(GPUError | null)[]> {
+  // A lost device answers null or fails; that it is lost is told elsewhere. The innermost scope is popped first.
+  const pops = SCOPES.map(() => device.popErrorScope().catch(() => null));
+  return (await Promise.all(pops)).reverse();
 }
 
 /** The error for a lost device. */
 export function deviceLost(info: GPUDeviceLostInfo): DeviceLostError {
   const why = info.message ? `: ${info.message}` : "";
-  return new DeviceLostError(`the GPU device was ${info.reason === "destroyed" ? "destroyed" : "lost"}${why}; load the model again`);
+  const what = info.reason === "destroyed" ? "destroyed" : "lost";
+  return new DeviceLostError(`the GPU device was ${what}${why}; load the model again`);
 }

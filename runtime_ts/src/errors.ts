@@ -1,4 +1,4 @@
-/** @file The typed errors of the runtime: every failure a caller can meet is one of these, or the caller's own abort reason. */
+/** @file The typed errors of the runtime: a caller meets one of these, or the reason of its own abort signal. */
 
 /** Base of all errors thrown by this package. `name` is the class's name and survives minification. */
 export class TvmWebgpuError extends Error {
@@ -57,7 +57,7 @@ const MODEL_KINDS: Readonly<Record<string, new (message: string) => TvmWebgpuErr
   UnsupportedError,
   PackageError,
   OutOfMemoryError,
-  MemoryError: OutOfMemoryError,
+  DeviceError: OutOfMemoryError, // the C runtime's word for device memory it was refused
 };
 
 /** The text of anything that was thrown. */

@@ -1,4 +1,5 @@
 /** @file A package's address in, its files' verified bytes out, with progress; from HTTP or from a folder. */
+import type * as NodeFs from "node:fs/promises";
 import { messageOf, PackageError } from "./errors.ts";
 import { importModule } from "./import.ts";
 import type { PackageFile } from "./manifest.ts";
@@ -32,7 +33,8 @@ export function openSource(location: string | URL): Source {
   // Two letters at least, so that C:\models is a path.
   const isUrl = location instanceof URL || /^[a-z][a-z\d+.-]+:/i.test(text);
   if (!isUrl && !inPage) return folderSource(text);
-  const base = new URL(text, inPage ? (globalThis.document?.baseURI ?? globalThis.location.href) : undefined);
+  const pageBase = typeof document === "undefined" ? () => globalThis.location.href : () => document.baseURI;
+  const base = new URL(text, inPage ? pageBase() : undefined);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   return base.protocol === "file:" && !inPage ? folderSource(base) : httpSource(base);
 }
@@ -57,8 +59,8 @@ export async function readFile(
     throw new PackageError(`${file.path} has ${bytes.byteLength} bytes, the manifest says ${file.bytes}: ${again}`);
   }
   // Browsers offer crypto.subtle, as they do WebGPU, in secure contexts only.
-  const subtle = (globalThis.crypto as Crypto | undefined)?.subtle as SubtleCrypto | undefined;
-  if (!subtle) throw new PackageError("files can't be verified on an insecure page: serve it by https or from localhost");
+  const { subtle } = globalThis.crypto as Partial<Crypto>;
+  if (!subtle) throw new PackageError("an insecure page can't verify files: serve it by https or from localhost");
   const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
   const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (hex !== file.sha256) throw new PackageError(`${file.path} does not have the SHA-256 of the manifest: ${again}`);
@@ -105,7 +107,7 @@ function folderSource(folder: string | URL): Source {
   return {
     name: String(folder),
     async read(path, { onBytes, signal } = {}) {
-      const fs = await importModule<typeof import("node:fs/promises")>("node:fs/promises");
+      const fs = await importModule<typeof NodeFs>("node:fs/promises");
       const file = folder instanceof URL ? new URL(path, folder) : `${folder}/${path}`;
       try {
         const bytes = new Uint8Array(await fs.readFile(file, signal ? { signal } : {}));

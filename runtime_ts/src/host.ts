@@ -51,31 +51,31 @@ export class Host {
   static async create(
     module: WebAssembly.Module, buffers: Buffers, commands: Commands, print: (line: string) => void,
   ): Promise<Host> {
-    let memory: WebAssembly.Memory | undefined;
-    const bytes = (at: number, length: number): Uint8Array<ArrayBuffer> =>
-      new Uint8Array(memory!.buffer as ArrayBuffer, at >>> 0, length >>> 0);
+    const linked: { exports?: Exports } = {};
+    const memory = (): WebAssembly.Memory => linked.exports!.memory;
     const webgpu: Record<string, (...args: never[]) => unknown> = {
-      alloc: (size: number) => buffers.allocate(size >>> 0),
+      alloc: (size: number) => buffers.allocate(size >>> 0, "model"),
       free: (handle: number) => { buffers.release(handle); },
       write: (handle: number, offset: number, at: number, length: number) => {
-        commands.write(handle, offset >>> 0, bytes(at, length));
+        commands.write(handle, offset >>> 0, new Uint8Array(memory().buffer, at >>> 0, length >>> 0));
       },
       flush: (at: number, words: number) => {
-        commands.flush(new Uint32Array(memory!.buffer, at >>> 0, words >>> 0));
+        commands.flush(new Uint32Array(memory().buffer, at >>> 0, words >>> 0));
       },
     };
     const wanted = WebAssembly.Module.imports(module);
     const unknown = wanted.find(({ module: from, name }) => !(from === "webgpu" ? name in webgpu : from === WASI));
-    if (unknown) throw new PackageError(`model.wasm imports ${unknown.module}.${unknown.name}, which this runtime lacks: update it`);
+    if (unknown) {
+      throw new PackageError(`model.wasm imports ${unknown.module}.${unknown.name}: update the npm package tvm-webgpu`);
+    }
     const wasi = wanted.filter(({ module: from }) => from === WASI).map(({ name }) => name);
     const instance = await WebAssembly.instantiate(module, {
       webgpu,
-      [WASI]: wasiImports(wasi, { memory: () => memory!, print }),
-    } as WebAssembly.Imports);
+      [WASI]: wasiImports(wasi, { memory, print }),
+    });
     const missing = EXPORTS.find((name) => !(name in instance.exports));
     if (missing) throw new PackageError(`model.wasm has no export ${missing}: compile the model again`);
-    const exports = instance.exports as unknown as Exports;
-    memory = exports.memory;
+    const exports = (linked.exports = instance.exports as unknown as Exports);
     const host = new Host(exports, buffers);
     host.#enter(() => { exports._initialize(); });
     return host;
@@ -106,8 +106,10 @@ export class Host {
     try {
       return action();
     } catch (error) {
-      this.#broken = error instanceof TvmWebgpuError ? error : new ModelError(`the model's code stopped: ${messageOf(error)}`);
-      throw this.#broken;
+      const known = error instanceof TvmWebgpuError;
+      const stopped = known ? error : new ModelError(`the model's code stopped: ${messageOf(error)}`);
+      this.#broken = stopped;
+      throw stopped;
     }
   }
 
@@ -189,8 +191,10 @@ function readValue(view: DataView, at: number): Value {
       const dtype = dtypeOfWord(word(VALUE.dtype));
       if (!dtype) throw new ModelError(`a result has the unknown dtype ${word(VALUE.dtype).toString(16)}`);
       const shapeAt = word(VALUE.shape);
-      const shape = Array.from({ length: word(VALUE.ndim) }, (_, i) => Number(view.getBigInt64(shapeAt + 8 * i, true)));
-      return { kind, dtype, shape, handle: word(VALUE.handle), offset: word(VALUE.payload), object: word(VALUE.object) };
+      const extent = (_: unknown, i: number): number => Number(view.getBigInt64(shapeAt + 8 * i, true));
+      const shape = Array.from({ length: word(VALUE.ndim) }, extent);
+      const [handle, offset, object] = [word(VALUE.handle), word(VALUE.payload), word(VALUE.object)];
+      return { kind, dtype, shape, handle, offset, object };
     }
     default: throw new ModelError(`a result has the unknown kind ${view.getUint32(at, true)}`);
   }

@@ -1,6 +1,7 @@
 /** @file The npm package's face: everything a user of tvm-webgpu may import. */
 export { loadModel, type LoadOptions } from "./load.ts";
-export type { CpuTensor, GpuResult, Model, Results, RunOptions } from "./model.ts";
+export type { CpuTensor, Inputs, Model, RunOptions } from "./model.ts";
+export type { GpuResult } from "./results.ts";
 export type { GpuTensor, Input, ModelObject, Tensor } from "./tensor.ts";
 export type { DType, TypedArray } from "./dtype.ts";
 export type { Entry, Manifest, Port, TensorPort } from "./manifest.ts";

@@ -19,7 +19,7 @@ export interface KernelLayout {
   readonly pipeline: GPUPipelineLayout;
 }
 
-/** @throws GpuError with the compiler's messages if a kernel does not compile; PackageError if its text is not there. */
+/** @throws GpuError with the compiler's messages if a kernel does not compile; PackageError if its text is missing. */
 export async function compileKernels(
   device: GPUDevice, kernels: readonly Kernel[], text: Uint8Array,
 ): Promise<CompiledKernel[]> {
@@ -35,7 +35,9 @@ export async function compileKernels(
   }));
 }
 
-async function compile(device: GPUDevice, name: string, code: string, layout: GPUPipelineLayout): Promise<GPUComputePipeline> {
+async function compile(
+  device: GPUDevice, name: string, code: string, layout: GPUPipelineLayout,
+): Promise<GPUComputePipeline> {
   // The module's own errors are told below, with their lines; the scope keeps them off the console.
   device.pushErrorScope("validation");
   const module = device.createShaderModule({ label: name, code });

@@ -1,4 +1,4 @@
-/** @file A package's address in, a Model ready to run out; what the device lacks is said before the large files come. */
+/** @file A package's address in, a Model ready to run out; what the device lacks is said before large files come. */
 import { Buffers, padded } from "./buffers.ts";
 import { Commands } from "./commands.ts";
 import { checkRequirements, findGpu, guarded, requestDevice, USAGE } from "./device.ts";
@@ -81,7 +81,7 @@ async function assemble(
       commands.submit();
     });
     return new Model({
-      manifest, device, ownsDevice: !options.device, buffers, commands, host, params,
+      manifest, device, ownsDevice: !options.device, buffers, commands, host,
       shards: shards.flatMap((shard) => shard.owned),
     });
   } catch (error) {

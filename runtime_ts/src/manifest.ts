@@ -1,4 +1,4 @@
-/** @file Parsed JSON in, a Manifest out whose every field has been checked; a PackageError says which one is wrong. */
+/** @file Parsed JSON in, a Manifest out, every field of it checked; a PackageError says which one is wrong. */
 import { isDType, type DType } from "./dtype.ts";
 import { PackageError } from "./errors.ts";
 
@@ -32,12 +32,18 @@ export interface Entry {
   readonly name: string;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
-  /** Indices of the parameters that follow the inputs. */
+  /** Indices of the parameters that it uses; the model's code adds them itself. */
   readonly params: readonly number[];
 }
 
-/** What an entry takes or gives: a tensor, a whole number, or an object that lives in the wasm (a KV cache). */
-export type Port = TensorPort | { readonly name: string; readonly kind: "int" | "object" };
+/** What an entry takes or gives: a tensor, or something simpler. */
+export type Port = TensorPort | SimplePort;
+
+/** A whole number (`int`, or `shape` where the model wants a shape of one extent), or an object, such as a KV cache. */
+export interface SimplePort {
+  readonly name: string;
+  readonly kind: "int" | "shape" | "object";
+}
 
 export interface TensorPort {
   readonly name: string;
@@ -70,7 +76,7 @@ export function parseManifest(json: unknown): Manifest {
   const root = new Field(json, "manifest.json");
   const format = root.at("format").number();
   if (format !== FORMAT) {
-    const advice = format > FORMAT ? "update the npm package tvm-webgpu" : "compile the model again with a newer tvm-webgpu";
+    const advice = format > FORMAT ? "update the npm package tvm-webgpu" : "compile the model again";
     throw new PackageError(`the package has format ${format}, this runtime reads format ${FORMAT}: ${advice}`);
   }
   const manifest: Manifest = {
@@ -117,8 +123,8 @@ function parseEntry(entry: Field): Entry {
 function parsePort(port: Field): Port {
   const name = port.at("name").text();
   const kind = port.at("kind").value ?? "tensor";
-  if (kind === "int" || kind === "object") return { name, kind };
-  if (kind !== "tensor") port.at("kind").fail('must be "tensor", "int" or "object"');
+  if (kind === "int" || kind === "shape" || kind === "object") return { name, kind };
+  if (kind !== "tensor") port.at("kind").fail('must be "tensor", "int", "shape" or "object"');
   const shape = port.at("shape").list((f) => (typeof f.value === "string" ? f.value : f.number()));
   return { name, kind: "tensor", dtype: parseDType(port.at("dtype")), shape };
 }
@@ -154,7 +160,9 @@ function parseDType(field: Field): DType {
 function checkReferences({ entries, params, files }: Manifest): void {
   for (const entry of entries) {
     const bad = entry.params.find((index) => index >= params.length);
-    if (bad !== undefined) throw new PackageError(`manifest.json: entry "${entry.name}" names parameter ${bad} of ${params.length}`);
+    if (bad !== undefined) {
+      throw new PackageError(`manifest.json: entry "${entry.name}" names parameter ${bad} of ${params.length}`);
+    }
   }
   for (const param of params) {
     const file = files.find(({ path, role }) => path === param.file && role === "params");

@@ -8,7 +8,8 @@ import type { Host, Value } from "./host.ts";
 import type { Entry, Manifest } from "./manifest.ts";
 import { abortable, Turns } from "./queue.ts";
 import { Readback } from "./readback.ts";
-import { checkInputs, type Argument, type GpuTensor, type Input, type ModelObject, type Tensor } from "./tensor.ts";
+import { HeldObject, HeldTensor, referenceOf, type GpuResult } from "./results.ts";
+import { checkInputs, type Argument, type Input, type ModelObject, type Tensor } from "./tensor.ts";
 
 export interface RunOptions {
   /** The entry function's name; if left out "main", or the only one. */
@@ -18,16 +19,10 @@ export interface RunOptions {
   readonly outputs?: "cpu" | "gpu";
 }
 
-/** A result left on the GPU. Its memory is the model's, and kept until dispose(). */
-export interface GpuResult extends GpuTensor {
-  readonly offset: number;
-  dispose(): void;
-}
-
 export type CpuTensor = Tensor & { readonly dtype: DType };
 
-/** What a run gives, by name; an entry without objects in its results gives tensors only. */
-export type Results<T = CpuTensor> = Record<string, T>;
+export type Inputs = Readonly<Record<string, Input>>;
+
 
 /** The parts that loading puts together. */
 export interface Parts {
@@ -37,8 +32,6 @@ export interface Parts {
   readonly buffers: Buffers;
   readonly commands: Commands;
   readonly host: Host;
-  /** The parameters as values, in the manifest's order. */
-  readonly params: readonly Value[];
   /** Buffers of the parameters, to be destroyed at the end. */
   readonly shards: readonly GPUBuffer[];
 }
@@ -88,16 +81,15 @@ export class Model {
 
   /**
    * Calls an entry function. Calls may overlap: they take effect in order. Leave the inputs' data as it is until the
-   * promise settles.
+   * promise settles. Name the results' types as `R` where they are not all tensors, such as
+   * `run<{ logits: CpuTensor; cache: ModelObject }>(...)`.
    *
    * @throws InputError, UnsupportedError, ModelError, OutOfMemoryError, GpuError, DeviceLostError, DisposedError, or
    * the signal's reason. After the first three and OutOfMemoryError the model can be used on.
    */
-  run(inputs: Readonly<Record<string, Input>>, options?: RunOptions & { readonly outputs?: "cpu" }): Promise<Results>;
-  run(inputs: Readonly<Record<string, Input>>, options: RunOptions & { readonly outputs: "gpu" }): Promise<Results<GpuResult>>;
-  /** For an entry whose results include objects, such as a KV cache. */
-  run(inputs: Readonly<Record<string, Input>>, options?: RunOptions): Promise<Results<CpuTensor & GpuResult & ModelObject>>;
-  async run(inputs: Readonly<Record<string, Input>>, options: RunOptions = {}): Promise<unknown> {
+  run<R = Record<string, GpuResult>>(inputs: Inputs, options: RunOptions & { readonly outputs: "gpu" }): Promise<R>;
+  run<R = Record<string, CpuTensor>>(inputs: Inputs, options?: RunOptions): Promise<R>;
+  async run(inputs: Inputs, options: RunOptions = {}): Promise<unknown> {
     this.#checkUsable();
     const entry = this.#entry(options.entry);
     const args = checkInputs(entry, inputs);
@@ -136,11 +128,10 @@ export class Model {
 
   /** Encodes and submits one call, all at once, so that calls never mix; the promise is for its results. */
   #start(entry: Entry, args: readonly Argument[], outputs: "cpu" | "gpu"): Promise<unknown> {
-    const { device, host, commands, buffers, params, manifest } = this.#parts;
+    const { device, host, commands, buffers, manifest } = this.#parts;
     const { value: read, checked } = guarded(device, `running "${entry.name}"`, () => {
       try {
         const values = args.map((arg, i) => this.#value(arg, `${entry.name} ${i}`));
-        for (const index of entry.params) values.push(params[index]!);
         const results = host.call(manifest.entries.indexOf(entry), values);
         const finish = outputs === "cpu" ? this.#toCpu(results) : this.#toGpu(results);
         commands.submit();
@@ -173,23 +164,22 @@ export class Model {
 
   #gpuResult(value: TensorValue): GpuResult {
     const { buffers, commands, host } = this.#parts;
-    let { handle, offset } = value;
-    if (value.object === 0) {
-      // The model gave an input or a parameter back; the result must not change when those do.
-      const bytes = product(value.shape) * dtypeInfo(value.dtype).bytes;
-      handle = buffers.allocate(bytes);
-      if (handle === 0) throw new OutOfMemoryError(buffers.refusal);
-      commands.copyOut(value.handle, offset, bytes, buffers.get(handle).buffer, 0);
-      offset = 0;
-    }
-    const block = buffers.get(handle);
-    const release = once(() => {
-      if (this.#disposed) return;
-      if (value.object === 0) buffers.release(handle);
-      else host.release(value.object);
-    });
     const { dtype, shape } = value;
-    return { buffer: block.buffer, offset: block.offset + offset, dtype, shape, dispose: release };
+    const block = buffers.get(value.handle);
+    if (block.owner === "model") return new HeldTensor(value, block, this.#releaser(value.object), this);
+    // The model gave an input or a parameter back; the result must not change when those do.
+    const bytes = product(shape) * dtypeInfo(dtype).bytes;
+    const handle = this.#allocate(bytes);
+    const own = buffers.get(handle);
+    commands.copyOut(value.handle, value.offset, bytes, own.buffer, 0);
+    if (value.object !== 0) host.release(value.object);
+    const release = (): void => { if (!this.#disposed) buffers.release(handle); };
+    return new HeldTensor({ ...value, offset: 0, object: 0 }, own, release, this);
+  }
+
+  /** Gives a result's reference back to the model's code. */
+  #releaser(object: number): () => void {
+    return () => { if (!this.#disposed) this.#parts.host.release(object); };
   }
 
   /** A result that is no tensor. */
@@ -198,23 +188,23 @@ export class Model {
       case "none": return null;
       case "int": return { data: BigInt64Array.of(value.value), shape: [], dtype: "int64" };
       case "float": return { data: Float32Array.of(value.value), shape: [], dtype: "float32" };
-      case "object": return new HeldObject(value.object, () => {
-        if (!this.#disposed) this.#parts.host.release(value.object);
-      }, this);
+      case "object": return new HeldObject(value.object, this.#releaser(value.object), this);
     }
   }
 
   #value(arg: Argument, slot: string): Value {
     if ("value" in arg) return { kind: "int", value: arg.value };
-    if ("object" in arg) return { kind: "object", object: HeldObject.idOf(arg.object, this, arg.port.name) };
+    if ("object" in arg) return { kind: "object", object: referenceOf(arg.object, this, arg.port.name) };
     const { dtype } = arg.port;
     const { tensor } = arg;
     const { shape } = tensor;
     if ("buffer" in tensor) {
-      const lacking = NEEDED_USAGE & ~tensor.buffer.usage;
-      if (lacking) throw new InputError(`input "${arg.port.name}": its buffer needs the usages STORAGE, COPY_SRC and COPY_DST`);
+      if (NEEDED_USAGE & ~tensor.buffer.usage) {
+        throw new InputError(`input "${arg.port.name}": its buffer needs the usages STORAGE, COPY_SRC and COPY_DST`);
+      }
       const handle = this.#parts.buffers.import(tensor.buffer);
-      return { kind: "tensor", dtype, shape, handle, offset: tensor.offset ?? 0, object: 0 };
+      const object = tensor instanceof HeldTensor ? referenceOf(tensor, this, arg.port.name) : 0;
+      return { kind: "tensor", dtype, shape, handle, offset: tensor.offset ?? 0, object };
     }
     const { data } = tensor;
     const handle = this.#inputBuffer(slot, data.byteLength);
@@ -227,10 +217,16 @@ export class Model {
     const { buffers } = this.#parts;
     const known = this.#inputs.get(slot);
     if (known !== undefined && buffers.get(known).bytes >= bytes) return known;
-    const handle = buffers.allocate(bytes);
-    if (handle === 0) throw new OutOfMemoryError(buffers.refusal);
+    const handle = this.#allocate(bytes);
     if (known !== undefined) buffers.release(known);
     this.#inputs.set(slot, handle);
+    return handle;
+  }
+
+  #allocate(bytes: number): number {
+    const { buffers } = this.#parts;
+    const handle = buffers.allocate(bytes, "runtime");
+    if (handle === 0) throw new OutOfMemoryError(buffers.refusal);
     return handle;
   }
 
@@ -241,7 +237,8 @@ export class Model {
       : entries.find((entry) => entry.name === name);
     if (found) return found;
     const names = entries.map((entry) => `"${entry.name}"`).join(", ");
-    throw new InputError(name === undefined ? `say which entry to run: ${names}` : `there is no entry "${name}", only ${names}`);
+    const problem = name === undefined ? "say which entry to run:" : `there is no entry "${name}", only`;
+    throw new InputError(`${problem} ${names}`);
   }
 
   #checkUsable(): void {
@@ -260,37 +257,3 @@ export class Model {
 }
 
 const NEEDED_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
-
-class HeldObject implements ModelObject {
-  #object: number;
-  readonly #release: () => void;
-  readonly #model: Model;
-
-  constructor(object: number, release: () => void, model: Model) {
-    this.#object = object;
-    this.#release = release;
-    this.#model = model;
-  }
-
-  dispose(): void {
-    if (this.#object !== 0) this.#release();
-    this.#object = 0;
-  }
-
-  /** The wasm's name for an object. @throws InputError, DisposedError */
-  static idOf(object: ModelObject, model: Model, port: string): number {
-    if (!(object instanceof HeldObject) || object.#model !== model) {
-      throw new InputError(`input "${port}" must be an object that this model returned`);
-    }
-    if (object.#object === 0) throw new DisposedError(`input "${port}" was disposed of`);
-    return object.#object;
-  }
-}
-
-function once(action: () => void): () => void {
-  let done = false;
-  return () => {
-    if (!done) action();
-    done = true;
-  };
-}

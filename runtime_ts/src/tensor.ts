@@ -1,9 +1,9 @@
-/** @file What callers hand to an entry, checked against its manifest: names, dtypes, and shapes with their symbols. */
+/** @file A caller's inputs, checked against an entry of the manifest: names, dtypes, and shapes with their symbols. */
 import { dtypeInfo, product, type DType, type TypedArray } from "./dtype.ts";
 import { InputError } from "./errors.ts";
-import type { Entry, Port, TensorPort } from "./manifest.ts";
+import type { Entry, Port, SimplePort, TensorPort } from "./manifest.ts";
 
-/** Elements in row-major order, in the typed array of their dtype (bool: Uint8Array; float16: Float16Array or its bits). */
+/** Elements in row-major order, in the typed array of their dtype (bool: Uint8Array; float16: Float16Array or bits). */
 export interface Tensor {
   readonly data: TypedArray;
   readonly shape: readonly number[];
@@ -27,11 +27,14 @@ export interface ModelObject {
 
 export type Input = Tensor | GpuTensor | ModelObject | number | bigint;
 
+/** What each symbol stands for in one call, and the input that said it. */
+type Symbols = Map<string, { readonly value: number; readonly from: string }>;
+
 /** An input beside the port that it fits. */
 export type Argument =
   | { readonly port: TensorPort; readonly tensor: Tensor | GpuTensor }
-  | { readonly port: Port & { kind: "int" }; readonly value: bigint }
-  | { readonly port: Port & { kind: "object" }; readonly object: ModelObject };
+  | { readonly port: SimplePort; readonly value: bigint }
+  | { readonly port: SimplePort; readonly object: ModelObject };
 
 /** The inputs in the entry's order. @throws InputError that says what was expected and what was given. */
 export function checkInputs(entry: Entry, inputs: Readonly<Record<string, Input>>): Argument[] {
@@ -41,13 +44,16 @@ export function checkInputs(entry: Entry, inputs: Readonly<Record<string, Input>
       throw new InputError(`entry "${entry.name}" has no input "${name}"; it takes ${expected}`);
     }
   }
-  const symbols = new Map<string, { value: number; from: string }>();
+  const symbols: Symbols = new Map();
   return entry.inputs.map((port) => {
     const input = Object.hasOwn(inputs, port.name) ? inputs[port.name] : undefined;
-    if (input === undefined) throw new InputError(`input "${port.name}" is missing; entry "${entry.name}" takes ${expected}`);
+    if (input === undefined) {
+      throw new InputError(`input "${port.name}" is missing; entry "${entry.name}" takes ${expected}`);
+    }
     switch (port.kind) {
-      case "int": return { port: { ...port, kind: port.kind }, value: asInt(port.name, input) };
-      case "object": return { port: { ...port, kind: port.kind }, object: asObject(port.name, input) };
+      case "int":
+      case "shape": return { port, value: asInt(port.name, input) };
+      case "object": return { port, object: asObject(port.name, input) };
       case "tensor": return { port, tensor: asTensor(port, input, symbols) };
     }
   });
@@ -73,9 +79,7 @@ function asObject(name: string, input: Input): ModelObject {
   throw new InputError(`input "${name}" must be an object that an earlier call returned`);
 }
 
-function asTensor(
-  port: TensorPort, input: Input, symbols: Map<string, { value: number; from: string }>,
-): Tensor | GpuTensor {
+function asTensor(port: TensorPort, input: Input, symbols: Symbols): Tensor | GpuTensor {
   const fail: (problem: string) => never = (problem) => {
     throw new InputError(`input "${port.name}": ${problem}`);
   };
@@ -83,30 +87,32 @@ function asTensor(
   if (typeof input !== "object" || !("shape" in input) || !Array.isArray(input.shape)) {
     return fail(`expected ${wanted} as { data, shape } or { buffer, dtype, shape }`);
   }
-  const { shape } = input;
+  const shape: readonly number[] = input.shape;
   const dtype = "buffer" in input ? input.dtype : (input.dtype ?? dtypeOfData(port.dtype, input.data));
-  if (dtype !== port.dtype || shape.length !== port.shape.length) fail(`expected ${wanted}, got ${typeText(dtype, shape)}`);
+  const given = typeText(dtype, shape);
+  if (dtype !== port.dtype || shape.length !== port.shape.length) fail(`expected ${wanted}, got ${given}`);
   port.shape.forEach((extent, axis) => {
-    const given = shape[axis]!;
-    if (!Number.isSafeInteger(given) || given < 0) fail(`${String(given)} is no extent of a shape`);
+    const value = shape[axis]!;
+    if (!Number.isSafeInteger(value) || value < 0) fail(`${String(value)} is no extent of a shape`);
     const bound = typeof extent === "number" ? { value: extent, from: "" } : symbols.get(extent);
-    if (bound === undefined) symbols.set(extent as string, { value: given, from: port.name });
-    else if (bound.value !== given) {
+    if (bound === undefined) {
+      symbols.set(extent as string, { value, from: port.name });
+    } else if (bound.value !== value) {
       const where = bound.from ? `, where ${extent} is ${bound.value} from "${bound.from}"` : "";
-      fail(`expected ${wanted}${where}, got ${typeText(dtype, shape)}`);
+      fail(`expected ${wanted}${where}, got ${given}`);
     }
   });
   const elements = product(shape);
   const { bytes, arrays } = dtypeInfo(port.dtype);
   if ("buffer" in input) {
     const end = (input.offset ?? 0) + elements * bytes;
-    if (end > input.buffer.size) fail(`its ${typeText(dtype, shape)} ends at byte ${end} of a buffer of ${input.buffer.size}`);
+    if (end > input.buffer.size) fail(`${given} ends at byte ${end} of a buffer of ${input.buffer.size} bytes`);
     return input;
   }
   if (!arrays.some((array) => input.data instanceof array)) {
     fail(`${port.dtype} data must be ${arrays.map(({ name }) => name).join(" or ")}, not ${nameOf(input.data)}`);
   }
-  if (input.data.length !== elements) fail(`shape [${shape.join(", ")}] has ${elements} elements, the data ${input.data.length}`);
+  if (input.data.length !== elements) fail(`${given} has ${elements} elements, the data ${input.data.length}`);
   return input;
 }
 

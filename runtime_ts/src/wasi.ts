@@ -1,4 +1,4 @@
-/** @file A module's linear memory in, the part of WASI preview 1 that model code may call out: output, clock, random, exit. */
+/** @file A module's memory in, the part of WASI preview 1 that model code may call out: output, clock, random, exit. */
 
 const SUCCESS = 0;
 const BADF = 8;
@@ -57,7 +57,8 @@ function wasiFunctions(host: WasiHost): Record<string, (...args: never[]) => unk
       const most = 65_536; // of one getRandomValues
       for (let i = 0; i < length; i += most) {
         // Drawn aside: the browser's function refuses memory that may be shared.
-        bytes(at + i, Math.min(most, length - i)).set(crypto.getRandomValues(new Uint8Array(Math.min(most, length - i))));
+        const drawn = crypto.getRandomValues(new Uint8Array(Math.min(most, length - i)));
+        bytes(at + i, drawn.length).set(drawn);
       }
       return SUCCESS;
     },

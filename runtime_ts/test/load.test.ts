@@ -68,6 +68,9 @@ test("an aborted load rejects with the reason", async () => {
   await assert.rejects(loading, reason);
 });
 
+const overwrite = (folder: string, file: string, data: string | Uint8Array): Promise<void> =>
+  writeFile(join(folder, file), data);
+
 /** What is changed in the package, and the error that it must give. */
 const REFUSED: Record<string, [Change, string, RegExp, boolean?]> = {
   "a newer format": [(m) => { m.format = 2; }, "PackageError", /format 2.*reads format 1: update/],
@@ -77,16 +80,16 @@ const REFUSED: Record<string, [Change, string, RegExp, boolean?]> = {
   "an unknown dtype": [(m) => { m.params[0].dtype = "float7"; }, "PackageError", /params\[0\]: dtype/],
   "a parameter beyond its file": [(m) => { m.params[1].bytes = 99; }, "PackageError", /"bias" does not lie within/],
   "a missing file": [(_, dir) => rm(join(dir, "params-0.bin")), "PackageError", /params-0\.bin can't be read/],
-  "a shorter file": [(_, dir) => writeFile(join(dir, "params-0.bin"), "x"), "PackageError", /has 1 bytes.*says 272/, false],
-  "other bytes": [(_, dir) => writeFile(join(dir, "params-0.bin"), new Uint8Array(272)), "PackageError", /SHA-256/, false],
-  "no wasm": [(_, dir) => writeFile(join(dir, "model.wasm"), "hello"), "PackageError", /model\.wasm does not compile/],
+  "a shorter file": [(_, dir) => overwrite(dir, "params-0.bin", "x"), "PackageError", /has 1 bytes.*says 272/, false],
+  "other bytes": [(_, dir) => overwrite(dir, "params-0.bin", new Uint8Array(272)), "PackageError", /SHA-256/, false],
+  "no wasm": [(_, dir) => overwrite(dir, "model.wasm", "hello"), "PackageError", /model\.wasm does not compile/],
   "a missing feature": [(m) => { m.requires.features = ["warp-drive"]; }, "UnsupportedError", /feature "warp-drive"/],
   "a limit too high": [
     (m) => { m.requires.limits.maxStorageBuffersPerShaderStage = 9999; }, "UnsupportedError",
     /maxStorageBuffersPerShaderStage of 9999 \(it has \d+\)/],
   "a shader that is wrong": [
     (_, dir) => readFile(join(dir, "kernels.wgsl"), "utf8").then((text) =>
-      writeFile(join(dir, "kernels.wgsl"), text.replace("bias[0]", "bias[0u]!"))),
+      overwrite(dir, "kernels.wgsl", text.replace("bias[0]", "bias[0u]!"))),
     "GpuError", /kernel "add_bias" does not compile.*\n.*add_bias\.wgsl:9/],
   "a shader of other bindings": [(m) => { m.kernels[0].bindings[1] = "read_write"; }, "GpuError", /add_bias/],
 };

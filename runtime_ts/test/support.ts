@@ -11,11 +11,13 @@ import { create } from "webgpu";
 export const ROOT = process.env["RUNTIME_TS"] ?? join(dirname(fileURLToPath(import.meta.url)), "../..");
 export const FIXTURE = join(ROOT, "test/fixture/package");
 
-// Without a choice of the caller's: SwiftShader, as Debian's chromium has it.
+// TVMW_DAWN_DRIVER names a driver that Dawn takes (tests/vulkan); without it SwiftShader, as Debian's chromium has it.
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
-if (!process.env["VK_DRIVER_FILES"] && existsSync(SWIFTSHADER)) process.env["VK_DRIVER_FILES"] = SWIFTSHADER;
+const driver = process.env["TVMW_DAWN_DRIVER"] ?? (existsSync(SWIFTSHADER) ? SWIFTSHADER : undefined);
+if (driver !== undefined) process.env["VK_DRIVER_FILES"] = driver;
+process.env["XDG_RUNTIME_DIR"] ??= tmpdir(); // or drivers complain on stderr
 
-export const gpu: GPU = create([]) as unknown as GPU;
+export const gpu: GPU = create([]);
 
 export async function adapter(): Promise<GPUAdapter> {
   const found = await gpu.requestAdapter();
@@ -23,9 +25,9 @@ export async function adapter(): Promise<GPUAdapter> {
   return found;
 }
 
-// Changes reach into any corner of the JSON.
+// A change reaches into any corner of the JSON.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
-type Json = Record<string, any>;
+type Json = any;
 export type Change = (manifest: Json, folder: string) => unknown;
 
 /** A copy of the fixture whose manifest and files `change` alters; sizes and hashes are made right again. */
@@ -35,11 +37,11 @@ export async function alteredPackage(
   const folder = await mkdtemp(join(tmpdir(), "tvm-webgpu-test-"));
   temporary.push(folder);
   await cp(FIXTURE, folder, { recursive: true });
-  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as Json;
+  const manifest: Json = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
   await change(manifest, folder);
   if (options.rehash) {
-    for (const file of manifest["files"] as Json[]) {
-      const bytes = await readFile(join(folder, String(file["path"]))).catch(() => undefined);
+    for (const file of manifest.files as { path: string }[]) {
+      const bytes = await readFile(join(folder, file.path)).catch(() => undefined);
       if (bytes) Object.assign(file, { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") });
     }
   }

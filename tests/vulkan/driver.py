@@ -7,6 +7,7 @@ Use: `VK_DRIVER_FILES=$(python tests/vulkan/driver.py OUT_DIR) node ...`. Mesa's
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,9 @@ def build(folder: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             made = Path(scratch) / LIBRARY
             compiler = [sys.executable, "-m", "ziglang", "cc"]
-            flags = ["-shared", "-fPIC", "-O2", "-g0", "-Wall", "-Werror", "-fvisibility=hidden"]
+            # Named, so that the bytes do not depend on the processor that builds them.
+            target = ["-target", f"{platform.machine()}-linux-gnu"]
+            flags = [*target, "-shared", "-fPIC", "-O2", "-g0", "-Wall", "-Werror", "-fvisibility=hidden"]
             subprocess.run([*compiler, *flags, str(SOURCE), "-o", str(made)], check=True)
             made.replace(library)
     driver = {"library_path": f"./{LIBRARY}", "api_version": API_VERSION}
