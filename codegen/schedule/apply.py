@@ -1,4 +1,4 @@
-"""The module pass of this folder: an IRModule with unscheduled PrimFuncs in, the same module scheduled for WebGPU out."""
+"""The module pass of this folder: an IRModule with unscheduled PrimFuncs in, the same scheduled for WebGPU out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tvm import s_tir, tirx
 from tvm.target import Target
 from tvm_webgpu.errors import UnsupportedError
 
-from . import direct, opaque
+from . import direct, opaque, rule_product
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 from .verify import verify
@@ -25,6 +25,7 @@ Rule = Callable[[tirx.PrimFunc, Limits], s_tir.Schedule | tirx.PrimFunc]
 
 # Tried in this order; the first whose result passes `verify` wins. The last two fit everything.
 RULES: tuple[tuple[str, Rule], ...] = (
+    ("product", rule_product.schedule),
     ("direct", direct.schedule),
     ("opaque", opaque.schedule),
 )
@@ -76,11 +77,15 @@ class Scheduler:
             try:
                 result = rule(func, self.limits)
                 scheduled = result.mod["main"] if isinstance(result, s_tir.Schedule) else result
-                scheduled = scheduled.with_attrs(func.attrs) if func.attrs else scheduled
                 verify(scheduled, self.limits)
             except (NotApplicable, *PRIMITIVE_ERRORS) as error:
-                reasons.append(f"{rule_name}: {str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__}")
+                reasons.append(f"{rule_name}: {_last_line(error)}")
                 continue
             LOG.debug("%s: %s", name, rule_name)
             return scheduled.with_attr("tirx.is_scheduled", True).with_attr("tvm_webgpu.schedule", rule_name)
         raise UnsupportedError(f"no WebGPU schedule for `{name}`: {'; '.join(reasons)}")
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Small helpers over `s_tir.Schedule`: a schedule and block handles in, facts about blocks and simplified blocks out."""
+"""Helpers over `s_tir.Schedule`: a schedule and block handles in, facts about blocks and simpler blocks out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,145 @@
+"""Writes kernels statement by statement: Python calls in, a TIR statement out.
+
+A `Kernel` collects statements in nested scopes (`with kernel.loop(8) as i`). Index variables are int64, as everywhere
+in TIR before narrowing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tvm
+from tvm import tirx
+from tvm.tirx.buffer import buffer_data
+
+Index = tirx.Expr | int
+
+
+def i64(value: Index) -> tirx.Expr:
+    """An int64 expression."""
+    return tirx.IntImm("int64", value) if isinstance(value, int) else value
+
+
+class Kernel:
+    """One kernel being written. `analyzer` knows the ranges of its variables."""
+
+    def __init__(self) -> None:
+        self.analyzer = tvm.sym.Analyzer()
+        self._scopes: list[list[tirx.Stmt]] = [[]]
+        self._flat: dict[tirx.Var, tirx.Buffer] = {}
+        self._head: list[tirx.Stmt] = []
+
+    def flat(self, buffer: tirx.Buffer) -> tirx.Buffer:
+        """A one-dimensional view of a parameter, so that a vector may cross the end of a row."""
+        if buffer not in self._flat:
+            size = i64(1)
+            for dim in buffer.shape:
+                size = size * dim
+            data = buffer_data(buffer)
+            view = tirx.decl_buffer((self.simplify(size),), buffer.dtype, f"{buffer.name}_flat", data=data)
+            self._flat[buffer] = view
+            self._head.append(tirx.DeclBuffer(view, data=data))
+        return self._flat[buffer]
+
+    def simplify(self, expr: tirx.Expr) -> tirx.Expr:
+        """The expression, simplified with what is known of the variables."""
+        return self.analyzer.simplify(expr)
+
+    def variable(self, name: str, extent: Index) -> tirx.Var:
+        """A free variable known to lie in [0, extent)."""
+        var = tirx.Var(name, "int64")
+        self.analyzer.bind(var, tvm.ir.Range(0, i64(extent)))
+        return var
+
+    def emit(self, stmt: tirx.Stmt) -> None:
+        """Appends a statement to the current scope."""
+        self._scopes[-1].append(stmt)
+
+    def alloc(self, name: str, dtype: str, count: int, scope: str) -> tirx.Buffer:
+        """A local (register) or shared (workgroup) array."""
+        buffer = tirx.decl_buffer((i64(count),), dtype, name, scope=scope)
+        self.emit(tirx.AllocBuffer(buffer))
+        return buffer
+
+    def let(self, name: str, value: tirx.Expr) -> tirx.Expr:
+        """A name for a value, computed once."""
+        value = self.simplify(value)
+        if isinstance(value, tirx.IntImm | tirx.Var):
+            return value
+        var = tirx.Var(name, value.ty)
+        self.emit(tirx.Bind(var, value))
+        return var
+
+    def load(self, buffer: tirx.Buffer, index: Index, lanes: int = 1) -> tirx.Expr:
+        """buffer[index], or a vector of the `lanes` elements from there."""
+        return tirx.BufferLoad(buffer, [_ramp(index, lanes)])
+
+    def store(self, buffer: tirx.Buffer, index: Index, value: tirx.Expr, lanes: int = 1) -> None:
+        """buffer[index] = value, or a vector store from there."""
+        self.emit(tirx.BufferStore(buffer, value, [_ramp(index, lanes)]))
+
+    def sync(self) -> None:
+        """A barrier of the workgroup."""
+        self.emit(tirx.Evaluate(tirx.call_intrin("int32", "tirx.tvm_storage_sync", "shared")))
+
+    @contextlib.contextmanager
+    def _scope(self) -> Iterator[list[tirx.Stmt]]:
+        self._scopes.append([])
+        yield self._scopes[-1]
+        self._scopes.pop()
+
+    @contextlib.contextmanager
+    def loop(self, count: Index, name: str = "i", kind: int = tirx.ForKind.SERIAL) -> Iterator[tirx.Expr]:
+        """A loop from 0; a loop of one round leaves no trace."""
+        if isinstance(count, int) and count == 1:
+            yield i64(0)
+            return
+        var = tirx.Var(name, "int64")
+        self.analyzer.bind(var, tvm.ir.Range(0, i64(count)))
+        with self._scope() as body:
+            yield var
+        self.emit(tirx.For(var, i64(0), i64(count), kind, _sequence(body)))
+
+    def unrolled(self, count: int, name: str = "u") -> contextlib.AbstractContextManager[tirx.Expr]:
+        """A loop that the lowering unrolls."""
+        return self.loop(count, name, tirx.ForKind.UNROLLED)
+
+    def vectorized(self, count: int, name: str = "lane") -> contextlib.AbstractContextManager[tirx.Expr]:
+        """A loop whose body becomes vector operations."""
+        return self.loop(count, name, tirx.ForKind.VECTORIZED)
+
+    @contextlib.contextmanager
+    def when(self, condition: tirx.Expr | bool) -> Iterator[None]:
+        """A branch; a condition that always holds leaves no trace."""
+        if not isinstance(condition, bool):
+            condition = self.simplify(condition)
+        if condition is True or (isinstance(condition, tirx.IntImm) and bool(condition.value)):
+            yield
+            return
+        with self._scope() as body:
+            yield
+        self.emit(tirx.IfThenElse(condition, _sequence(body), None))
+
+    @contextlib.contextmanager
+    def threads(self, axis: str, count: Index) -> Iterator[tirx.Expr]:
+        """A loop bound to `blockIdx.x`, `threadIdx.y` and so on."""
+        var = tirx.Var(axis.replace(".", "_"), "int64")
+        self.analyzer.bind(var, tvm.ir.Range(0, i64(count)))
+        with self._scope() as body:
+            yield var
+        iter_var = tirx.IterVar(None, tirx.Var("", "int64"), tirx.IterVar.ThreadIndex, axis)
+        self.emit(tirx.For(var, i64(0), i64(count), tirx.ForKind.THREAD_BINDING, _sequence(body), iter_var))
+
+    def finish(self) -> tirx.Stmt:
+        """The statement written so far."""
+        assert len(self._scopes) == 1
+        return _sequence(self._head + self._scopes[0])
+
+
+def _ramp(index: Index, lanes: int) -> tirx.Expr:
+    return i64(index) if lanes == 1 else tirx.Ramp(i64(index), i64(1), lanes)
+
+
+def _sequence(stmts: list[tirx.Stmt]) -> tirx.Stmt:
+    return stmts[0] if len(stmts) == 1 else tirx.SeqStmt(stmts)

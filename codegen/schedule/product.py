@@ -1,0 +1,296 @@
+"""Recognises sums of products: a PrimFunc in; its operands and result as functions of (s, y, x, k) out.
+
+Matmuls of any transposition and convolutions of any kernel size are C[s, y, x] = sum over k of Y[s, y, k] * X[s, x, k],
+where x runs along the axis that is contiguous in memory in the result, and s (batch or group) is in both operands.
+Padding and other injective producers are part of the operands, elementwise consumers part of the store, so a kernel
+written from a `Product` is the whole PrimFunc.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tvm
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.s_tir.schedule import SBlockRV
+from tvm.tirx.analysis import undefined_vars
+
+from .blocks import NotApplicable, inline_injective, kinds, open_schedule
+from .builder import Kernel, i64
+
+VECTOR = 4
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Iterators fused in row-major order. extent is an int where all of them are known."""
+
+    iterators: tuple[tuple[tirx.Var, tirx.Expr], ...]
+
+    @property
+    def extent(self) -> int | tirx.Expr:
+        """Number of positions."""
+        if all(isinstance(e, tirx.IntImm) for _, e in self.iterators):
+            return math.prod(int(e) for _, e in self.iterators)
+        total = i64(1)
+        for _, e in self.iterators:
+            total = total * e
+        return tvm.sym.Analyzer().simplify(total)
+
+    def decode(self, position: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
+        """Value of each iterator at a position."""
+        values: dict[tirx.Var, tirx.Expr] = {}
+        below = i64(1)
+        for i, (var, size) in reversed(list(enumerate(self.iterators))):
+            shifted = tvm.tirx.floordiv(position, below)
+            values[var] = shifted if i == 0 else tvm.tirx.floormod(shifted, size)
+            below = below * size
+        return values
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A factor: a scalar expression of the iterators; `along`: the axis ("own", "k") of aligned runs of 4, or None."""
+
+    value: tirx.Expr
+    dtype: str
+    along: str | None
+
+
+@dataclass(frozen=True)
+class Product:
+    """A recognised PrimFunc. Axes as in the module's text; `vector_store`: runs of 4 along x are stored whole."""
+
+    func: tirx.PrimFunc
+    s: Axis
+    y: Axis
+    x: Axis
+    k: Axis
+    operand_y: Operand
+    operand_x: Operand
+    result_dtype: str
+    store_buffer: tirx.Buffer
+    store_indices: tuple[tirx.Expr, ...]
+    store_value: Callable[[tirx.Expr], tirx.Expr]
+    vector_store: bool
+
+    @property
+    def accumulator(self) -> str:
+        """dtype of the sums: at least f32 for floats."""
+        return "float32" if self.result_dtype in ("float16", "bfloat16") else self.result_dtype
+
+    def at(self, s: tirx.Expr, y: tirx.Expr | None, x: tirx.Expr | None, k: tirx.Expr | None) -> dict:
+        """Values of all iterators at a position; None leaves an axis out."""
+        values = {}
+        for axis, position in ((self.s, s), (self.y, y), (self.x, x), (self.k, k)):
+            if position is not None:
+                values.update(axis.decode(position))
+        return values
+
+
+def substitute(expr: tirx.Expr, values: dict[tirx.Var, tirx.Expr]) -> tirx.Expr:
+    """The expression with variables replaced."""
+    return tvm_ffi.structural_map(expr, (tirx.Var, lambda v: values.get(v, v)))
+
+
+def flatten(kernel: Kernel, expr: tirx.Expr, values: dict[tirx.Var, tirx.Expr]) -> tirx.Expr:
+    """The expression at given iterator values, its loads on flat views with simplified offsets."""
+
+    def load(node: tvm.ir.TensorLoad) -> tvm.ir.TensorLoad:
+        buffer = node.source
+        if buffer.scope() != "global" or len(node.indices) == 0:
+            return node
+        (offset,) = buffer.offset_of(list(node.indices))
+        return tirx.BufferLoad(kernel.flat(buffer), [kernel.simplify(offset)])
+
+    return kernel.simplify(tvm_ffi.structural_map(substitute(expr, values), (tvm.ir.TensorLoad, load)))
+
+
+def loads_of(expr: tirx.Expr) -> list[tvm.ir.TensorLoad]:
+    """All loads inside an expression."""
+    found: list[tvm.ir.TensorLoad] = []
+    tvm_ffi.structural_walk(expr, (tvm.ir.TensorLoad, found.append), order="post")
+    return found
+
+
+def recognise(func: tirx.PrimFunc) -> Product:
+    """Raises NotApplicable where the function is anything but one sum of products with elementwise work around it."""
+    sch, blocks = open_schedule(func)
+    blocks = inline_injective(sch, blocks)
+    main, epilogue = _main_and_epilogue(sch, blocks)
+    block = sch.get(main)
+    factor_a, factor_b, result_dtype = _factors(block)
+    output = block.writes[0]
+    spatial = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.DataPar]
+    reduced = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.CommReduce]
+    in_a, in_b = set(undefined_vars(factor_a)), set(undefined_vars(factor_b))
+
+    def axis(iters: list[tirx.IterVar]) -> Axis:
+        # Iterators of extent 1 are kept: they decode to 0.
+        return Axis(tuple((it.var, it.dom.extent) for it in iters))
+
+    only_a = [it for it in spatial if it.var in in_a and it.var not in in_b]
+    only_b = [it for it in spatial if it.var in in_b and it.var not in in_a]
+    both = [it for it in spatial if it.var in in_a and it.var in in_b]
+    neither = [it for it in spatial if it.var not in in_a and it.var not in in_b]
+    if any(not _is_one(it.dom.extent) for it in neither):
+        raise NotApplicable("an axis is in neither operand")
+    if not reduced:
+        raise NotApplicable("no reduction")
+    last = _contiguous_variable(output, spatial)
+    x_is_b = last in {it.var for it in only_b}
+    if not x_is_b and last not in {it.var for it in only_a}:
+        raise NotApplicable("the contiguous axis of the result is in both operands")
+    own_y, own_x = (only_a, only_b) if x_is_b else (only_b, only_a)
+    value_y, value_x = (factor_a, factor_b) if x_is_b else (factor_b, factor_a)
+    s, y, x, k = axis(both + neither), axis(own_y), axis(own_x), axis(reduced)
+    store_buffer, indices, store_value = _store(sch, main, epilogue, result_dtype)
+    everything = (s, y, x, k)
+    return Product(
+        func, s, y, x, k,
+        Operand(value_y, str(value_y.ty.dtype), _direction(value_y, everything, {"own": y, "k": k})),
+        Operand(value_x, str(value_x.ty.dtype), _direction(value_x, everything, {"own": x, "k": k})),
+        result_dtype, store_buffer, indices, store_value,
+        _vector_store(store_buffer, indices, store_value, result_dtype, everything, x),
+    )  # fmt: skip
+
+
+def _is_one(expr: tirx.Expr) -> bool:
+    return isinstance(expr, tirx.IntImm) and int(expr) == 1
+
+
+def _main_and_epilogue(sch: s_tir.Schedule, blocks: list[SBlockRV]) -> tuple[SBlockRV, SBlockRV | None]:
+    sorts = [kinds(sch, b) for b in blocks]
+    if not 1 <= len(blocks) <= 2 or "R" not in sorts[0] or any("O" in s for s in sorts):
+        raise NotApplicable("not one reduction with at most one block behind it")
+    if len(blocks) == 2 and ("R" in sorts[1] or not isinstance(sch.get(blocks[1]).body, tirx.BufferStore)):
+        raise NotApplicable("the block behind the reduction is not elementwise")
+    return blocks[0], blocks[1] if len(blocks) == 2 else None
+
+
+def _factors(block: s_tir.SBlock) -> tuple[tirx.Expr, tirx.Expr, str]:
+    """The two factors of C = C + a * b, casts included, and the dtype of C."""
+    body = block.body
+    if not isinstance(body, tirx.BufferStore) or not isinstance(body.value, tirx.Add):
+        raise NotApplicable("not a sum")
+    if not isinstance(block.init, tirx.BufferStore):
+        raise NotApplicable("no initial value")
+    start = block.init.value
+    if not (isinstance(start, tirx.IntImm | tirx.FloatImm) and start.value == 0):
+        raise NotApplicable("the sum does not start at 0")
+    old, product = body.value.a, body.value.b
+    if not (isinstance(old, tvm.ir.TensorLoad) and old.source.same_as(body.buffer)):
+        raise NotApplicable("not a sum")
+    dtype = str(body.buffer.dtype)
+    while isinstance(product, tirx.Cast):
+        product = product.value
+    if not isinstance(product, tirx.Mul):
+        raise NotApplicable("not a product")
+    return product.a, product.b, dtype
+
+
+def _contiguous_variable(output: tvm.ir.TensorRegion, spatial: list[tirx.IterVar]) -> tirx.Var:
+    """The iterator behind the innermost output dimension that is longer than 1."""
+    wide = {it.var for it in spatial if not _is_one(it.dom.extent)}
+    for rng in reversed(output.region):
+        used = [v for v in undefined_vars(rng.min) if v in wide]
+        if used:
+            if not isinstance(rng.min, tirx.Var):
+                raise NotApplicable("the result is not indexed by plain iterators")
+            return used[0]
+    raise NotApplicable("a single result")
+
+
+def _store(
+    sch: s_tir.Schedule, main: SBlockRV, epilogue: SBlockRV | None, result_dtype: str
+) -> tuple[tirx.Buffer, tuple[tirx.Expr, ...], Callable[[tirx.Expr], tirx.Expr]]:
+    """Where a result goes and what becomes of it, both in terms of the main block's iterators."""
+    body = sch.get(main).body
+    if epilogue is None:
+        return body.buffer, tuple(body.indices), lambda value: value
+    target = sch.get(epilogue)
+    store = target.body
+    reads = [node for node in loads_of(store.value) if node.source.same_as(body.buffer)]
+    own = {it.var for it in target.iter_vars}
+    mapping: dict[tirx.Var, tirx.Expr] = {it.var: i64(0) for it in target.iter_vars if _is_one(it.dom.extent)}
+    for node in reads:
+        for theirs, ours in zip(node.indices, body.indices, strict=True):
+            if isinstance(theirs, tirx.Var) and theirs in own:
+                if theirs in mapping and not _is_one_iter(target, theirs) and not mapping[theirs].same_as(ours):
+                    raise NotApplicable("the result is read at two places")
+                mapping[theirs] = ours
+            elif not (isinstance(theirs, tirx.IntImm) and int(theirs) == 0):
+                raise NotApplicable("the result is read at a computed place")
+    if not reads or own - set(mapping):
+        raise NotApplicable("the consumer broadcasts the result")
+
+    def value(result: tirx.Expr) -> tirx.Expr:
+        def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
+            return result if node.source.same_as(body.buffer) else node
+
+        return substitute(tvm_ffi.structural_map(store.value, (tvm.ir.TensorLoad, load)), mapping)
+
+    return store.buffer, tuple(substitute(i, mapping) for i in store.indices), value
+
+
+def _is_one_iter(block: s_tir.SBlock, var: tirx.Var) -> bool:
+    return any(it.var.same_as(var) and _is_one(it.dom.extent) for it in block.iter_vars)
+
+
+def _direction(value: tirx.Expr, everything: tuple[Axis, ...], candidates: dict[str, Axis]) -> str | None:
+    """The candidate axis along which aligned groups of 4 values are one vector in memory."""
+    inner = value
+    while isinstance(inner, tirx.Cast):
+        inner = inner.value
+    if not isinstance(inner, tvm.ir.TensorLoad):
+        return None
+    for name, axis in candidates.items():
+        if runs_of_four(inner, everything, axis):
+            return name
+    return None
+
+
+def runs_of_four(load: tvm.ir.TensorLoad, everything: tuple[Axis, ...], axis: Axis) -> bool:
+    """Whether positions 4i..4i+3 of `axis` are an aligned vector of the load's buffer, for certain."""
+    size = axis.extent
+    if not isinstance(size, int) or size % VECTOR or size == 0:
+        return False
+    kernel = Kernel()
+    values: dict[tirx.Var, tirx.Expr] = {}
+    for other in everything:
+        values.update(other.decode(kernel.variable("p", other.extent)))
+    # Simplified for a plain position first: only then does (p // 9) * 9 + p % 9 become p again.
+    position = kernel.variable("p", size)
+    indices = [substitute(i, {**values, **axis.decode(position)}) for i in load.indices]
+    (general,) = load.source.offset_of(indices)
+    general = kernel.simplify(general)
+    group = kernel.variable("g", size // VECTOR)
+
+    def offset(lane: int) -> tirx.Expr:
+        return kernel.simplify(substitute(general, {position: group * VECTOR + lane}))
+
+    base = offset(0)
+    aligned = kernel.analyzer.can_prove_equal(tvm.tirx.floormod(base, VECTOR), i64(0))
+    return aligned and all(kernel.analyzer.can_prove_equal(offset(lane) - base, i64(lane)) for lane in range(1, VECTOR))
+
+
+def _vector_store(
+    buffer: tirx.Buffer,
+    indices: tuple[tirx.Expr, ...],
+    value: Callable[[tirx.Expr], tirx.Expr],
+    dtype: str,
+    everything: tuple[Axis, ...],
+    x: Axis,
+) -> bool:
+    target = tirx.BufferLoad(buffer, list(indices))
+    if not runs_of_four(target, everything, x):
+        return False
+    mine = {var for var, size in x.iterators if not _is_one(size)}
+    for node in loads_of(value(tirx.const(0, dtype))):
+        uses = any(v in mine for i in node.indices for v in undefined_vars(i))
+        if uses and not runs_of_four(node, everything, x):
+            return False
+    return True

@@ -1,0 +1,28 @@
+"""The rule for matmuls and convolutions: a PrimFunc in, a kernel with the table's plan out."""
+
+from __future__ import annotations
+
+from tvm import tirx
+
+from . import gemm, split_k, table
+from .blocks import NotApplicable
+from .limits import Limits
+from .product import recognise
+
+# Below this many multiplications per result, staging costs more than it saves.
+MIN_DEPTH = 8
+# Depthwise and grouped convolutions reuse no weight within a group's row of y; one thread per result does as well there.
+MIN_DEPTH_WITHOUT_REUSE = 128
+
+
+def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
+    """Raises NotApplicable where the function is not a product or too small to be worth a tile."""
+    product = recognise(func)
+    k = product.k.extent
+    if isinstance(k, int) and k < MIN_DEPTH:
+        raise NotApplicable("short sums")
+    if product.y.extent == 1 and product.s.extent != 1 and isinstance(k, int) and k < MIN_DEPTH_WITHOUT_REUSE:
+        raise NotApplicable("short sums without reuse")
+    plan = next(table.plans(product, limits))
+    writer = gemm.write if isinstance(plan, gemm.Tile) else split_k.write
+    return writer(product, plan, limits).with_attr("tvm_webgpu.plan", str(plan))
