@@ -18,7 +18,7 @@ RING = ("Add", "Sub", "Mul", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
 _INT = {"Add": Op.IAdd, "Sub": Op.ISub, "Mul": Op.IMul, "BitwiseAnd": Op.BitwiseAnd, "BitwiseOr": Op.BitwiseOr,
         "BitwiseXor": Op.BitwiseXor, "LShift": Op.ShiftLeftLogical, "EQ": Op.IEqual, "NE": Op.INotEqual}
-_FLOAT = {"Add": Op.FAdd, "Sub": Op.FSub, "Mul": Op.FMul, "Div": Op.FDiv, "Mod": Op.FRem, "Min": Ext.FMin,
+_FLOAT = {"Add": Op.FAdd, "Sub": Op.FSub, "Mul": Op.FMul, "Div": Op.FDiv, "Min": Ext.FMin,
           "Max": Ext.FMax, "EQ": Op.FOrdEqual, "NE": Op.FUnordNotEqual, "LT": Op.FOrdLessThan,
           "LE": Op.FOrdLessThanEqual, "GT": Op.FOrdGreaterThan, "GE": Op.FOrdGreaterThanEqual}
 OPS: dict[str, dict[str, Op | Ext]] = {
@@ -88,7 +88,10 @@ def _floordiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> V
 
 def _floormod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
     if x.rep in FLOATS:
-        return binary(b, "Sub", x, binary(b, "Mul", y, _floordiv(b, x, y, None, None)))
+        r = _float_mod(b, x, y)
+        zero = const(b, x.rep, 0.0, x.lanes)
+        opposite = binary(b, "LT", binary(b, "Mul", r, y), zero)  # type: ignore[arg-type]
+        return select(b, opposite, binary(b, "Add", r, y), r)
     if _power(b, y) is not None:
         return binary(b, "BitwiseAnd", x, const(b, "i32", b.int_value(y.id) - 1))  # type: ignore[arg-type]
     if _both_natural(fx, fy):
@@ -103,7 +106,21 @@ def _truncdiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> V
     return _divide(b, x, y)
 
 
+def _float_mod(b: Builder, x: Val, y: Val) -> Val:
+    """C's fmod while x / y has no more digits than a float: the rest by a fused multiply, one step off put right."""
+    type = rep_type(b, x.rep, x.lanes)
+    size, step = (Val(x.rep, (b.ext(Ext.FAbs, type, v.id),), x.lanes) for v in (x, y))
+    q = Val(x.rep, (b.ext(Ext.Trunc, type, binary(b, "Div", size, step).id),), x.lanes)
+    r = Val(x.rep, (b.ext(Ext.Fma, type, b.op(Op.FNegate, type, q.id), step.id, size.id),), x.lanes)
+    zero = const(b, x.rep, 0.0, x.lanes)
+    r = select(b, binary(b, "LT", r, zero), binary(b, "Add", r, step), r)  # type: ignore[arg-type]
+    r = select(b, binary(b, "GE", r, step), binary(b, "Sub", r, step), r)
+    return select(b, binary(b, "LT", x, zero), Val(x.rep, (b.op(Op.FNegate, type, r.id),), x.lanes), r)  # type: ignore
+
+
 def _truncmod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
+    if x.rep in FLOATS:
+        return _float_mod(b, x, y)
     if _both_natural(fx, fy):
         return _floormod(b, x, y, fx, fy)
     return binary(b, "Sub", x, binary(b, "Mul", _divide(b, x, y), y))

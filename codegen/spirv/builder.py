@@ -21,6 +21,7 @@ from tvm_webgpu.codegen.spirv.opcodes import (
     MEMORY_MODEL_GLSL450,
     MODE_LOCAL_SIZE,
     VERSION_1_3,
+    BuiltIn,
     Capability,
     Decoration,
     Ext,
@@ -296,6 +297,16 @@ class Builder:
 
     def ext(self, op: Ext, type: Id, *operands: Id) -> Id:
         return self.op(Op.ExtInst, type, self.glsl, op, *operands)
+
+    def opaque_float(self, bits: int) -> Id:
+        """An f32 from its bits that no compiler folds: WGSL has no constants that are infinite or NaN.
+
+        The top bit of a workgroup's index, which is never set, is what hides it.
+        """
+        index = self.load(self.vector(self.u32, 3), self.builtin(BuiltIn.WorkgroupId, "workgroup_id"))
+        zero = self.op(Op.ShiftRightLogical, self.u32, self.op(Op.CompositeExtract, self.u32, index, 0),
+                       self.constant(self.u32, 31))
+        return self.op(Op.Bitcast, self.f32, self.op(Op.BitwiseOr, self.u32, zero, self.constant(self.u32, bits)))
 
     def type_of(self, value: Id) -> Id:
         return self._types[value]

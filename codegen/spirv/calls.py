@@ -12,7 +12,7 @@ from math import log2, log10
 from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, invert, select
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
-from tvm_webgpu.codegen.spirv.values import Val, const, rep_type
+from tvm_webgpu.codegen.spirv.values import Val, const, rep_type, splat
 
 Function = Callable[..., Val]
 
@@ -73,6 +73,8 @@ TANH_SMALL = (-0.006113193463534117, 0.021010084077715874, -0.053854070603847504
               -0.333333283662796)  # (tanh(x) / x - 1) / x**2 of x**2, |x| <= 0.625
 SINH_SMALL = (2.806309566949494e-06, 0.0001983809779630974, 0.008333339355885983,
               0.1666666716337204)  # (sinh(x) / x - 1) / x**2 of x**2, |x| <= 1
+
+ATANH_SMALL = (1 / 11, 1 / 9, 1 / 7, 1 / 5, 1 / 3)  # (atanh(x) / x - 1) / x**2 of x**2: Taylor, for |x| <= 0.2
 
 
 def with_sign_of(b: Builder, x: Val, size: Val) -> Val:
@@ -150,18 +152,17 @@ def sigmoid(b: Builder, x: Val) -> Val:
 
 
 def log1p(b: Builder, x: Val) -> Val:
-    """Kahan's form: log(u) * x / (u - 1) with u = 1 + x as rounded."""
-    one = num(b, x, 1.0)
-    u = add(b, one, x)
-    d = sub(b, u, one)
-    tiny = binary(b, "EQ", d, num(b, x, 0.0))
-    exact = mul(b, ext(b, Ext.Log, u), div(b, x, select(b, tiny, one, d)))
-    return select(b, tiny, x, exact)
+    """By atanh's series near 0, where log(1 + x) has no digits left; else the logarithm."""
+    s = div(b, x, add(b, num(b, x, 2.0), x))
+    near = mul(b, num(b, x, 2.0), odd_series(b, s, ATANH_SMALL))
+    small = binary(b, "And", binary(b, "GT", x, num(b, x, -0.3)), binary(b, "LT", x, num(b, x, 0.45)))
+    return select(b, small, near, ext(b, Ext.Log, add(b, num(b, x, 1.0), x)))
 
 
 def atanh(b: Builder, x: Val) -> Val:
-    """(log1p(x) - log1p(-x)) / 2; GLSL's own loses all digits near 0."""
-    return mul(b, num(b, x, 0.5), sub(b, log1p(b, x), log1p(b, neg(b, x))))
+    size = ext(b, Ext.FAbs, x)
+    ratio = div(b, add(b, size, size), sub(b, num(b, x, 1.0), size))
+    return with_sign_of(b, x, mul(b, num(b, x, 0.5), log1p(b, ratio)))
 
 
 def power(b: Builder, x: Val, y: Val) -> Val:
@@ -172,8 +173,8 @@ def power(b: Builder, x: Val, y: Val) -> Val:
     odd = binary(b, "NE", ext(b, Ext.Floor, half), half)
     whole = binary(b, "EQ", ext(b, Ext.Floor, y), y)
     signed_ = select(b, odd, neg(b, size), size)
-    nan = bitcast(b, "f32", const(b, "u32", 0x7FC00000, x.lanes))  # type: ignore[arg-type]
-    below = select(b, whole, signed_, nan)
+    nan = splat(b, Val("f32", (b.opaque_float(0x7FC00000),)), x.lanes)
+    below = select(b, whole, signed_, nan)  # type: ignore[arg-type]
     result = select(b, binary(b, "LT", x, zero), below, size)
     return select(b, binary(b, "EQ", y, zero), one, result)
 

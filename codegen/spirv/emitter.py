@@ -15,7 +15,7 @@ from tvm.target import Target
 
 from tvm_webgpu.codegen.spirv import arith, calls, storage, wide
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
-from tvm_webgpu.codegen.spirv.builder import Builder, Id
+from tvm_webgpu.codegen.spirv.builder import Builder, Id, float_bits
 from tvm_webgpu.codegen.spirv.dtypes import INT_RANGE, REPR, DType, dtype_of
 from tvm_webgpu.codegen.spirv.facts import Fact, bind, is_zero_or
 from tvm_webgpu.codegen.spirv.launch import MAX_GRID, Binding, KernelModule, Scalar
@@ -415,7 +415,11 @@ class Emitter:
         return const(self.b, rep, expr.value)
 
     def _float(self, expr: prim.FloatImm) -> Value:
-        return const(self.b, self.rep(dtype_of(expr)), expr.value)
+        rep = self.rep(dtype_of(expr))
+        bits = float_bits(expr.value, 32)
+        if bits & 0x7F800000 != 0x7F800000:
+            return const(self.b, rep, expr.value)
+        return arith.convert(self.b, Val("f32", (self.b.opaque_float(bits),)), rep, "")
 
     def _var(self, expr: ir.Var) -> Value:
         if expr.__chandle__() not in self.env:

@@ -67,7 +67,6 @@ class Op(IntEnum):
     FDiv = 136
     UMod = 137
     SRem = 138
-    FRem = 140
     LogicalEqual = 164
     LogicalNotEqual = 165
     LogicalOr = 166
@@ -150,6 +149,7 @@ class Ext(IntEnum):
     FMax = 40
     UMax = 41
     SMax = 42
+    Fma = 50
     Ldexp = 53
     PackHalf2x16 = 58
     UnpackHalf2x16 = 62
