@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     )
     from tvm_webgpu.executor import load
     from tvm_webgpu.package import Package
-    from tvm_webgpu.pipeline import compile
+    from tvm_webgpu.pipeline.build import compile
     from tvm_webgpu.registration import register
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "compile": "pipeline",
+    "compile": "pipeline.build",
     "load": "executor",
     "Package": "package",
     "register": "registration",

@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> int:
     target = _parse_target(options.target)
     features = {*options.feature, *(["f16"] if options.mixed_precision else [])}
     # Importing TVM takes seconds: arguments are checked first.
-    from tvm_webgpu.pipeline import compile
+    from tvm_webgpu.pipeline.build import compile
 
     with _progress_bar(options.verbose) as listener:
         package = compile(

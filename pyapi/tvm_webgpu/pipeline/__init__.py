@@ -1,5 +1,1 @@
 """From a model to a package: front ends, graph passes, code generation for kernels and host, packing."""
-
-from tvm_webgpu.pipeline.compile import compile
-
-__all__ = ["compile"]

@@ -11,7 +11,9 @@ from tvm.target import Target
 
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
+from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
+from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
 from tvm_webgpu.pipeline.target import storage_buffers
 
 Pass = tvm.transform.Pass
@@ -43,7 +45,7 @@ def to_kernels(target: Target) -> Sequence[Pass]:
         backend.DispatchSortScan(),
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),
-        transform.FuseOps(),
+        FuseWithinLimit(storage_buffers(target)),
         transform.FuseTIR(),
         transform.DeadCodeElimination(),
         schedule(target),
@@ -76,6 +78,7 @@ def plan(_: Target) -> Sequence[Pass]:
         transform.LowerRuntimeBuiltin(),
         transform.ComputePrimValue(),
         transform.VMShapeLower(emit_err_ctx=False),
+        OrderShapeFunctions(),
         transform.AttachGlobalSymbol(),
     ]
 

@@ -32,7 +32,7 @@ def load(mod: tvm.IRModule, options: ImportOptions) -> Model:
         func, name = mod[gvar], gvar.name_hint
         if not isinstance(func, relax.Function) or not func.attrs or "global_symbol" not in func.attrs:
             continue
-        params = [param.name_hint for param in func.params]
+        params = [param.name for param in func.params]
         bound = {param: given[param] for param in params if param in given}
         count = func.attrs.get("num_input")
         if count is not None and (missing := [param for param in params[int(count) :] if param not in bound]):
