@@ -48,10 +48,13 @@ Block *device_acquire(int64_t bytes) {
   return block;
 }
 
+/* In order of handles, so that equal calls get equal buffers and the executor's bind groups are found again. */
 void device_release(Block *block) {
   uint32_t class_bytes, index = class_of(block->bytes, &class_bytes);
-  block->next = unused[index];
-  unused[index] = block;
+  Block **place = &unused[index];
+  while (*place && (*place)->handle < block->handle) place = &(*place)->next;
+  block->next = *place;
+  *place = block;
 }
 
 void device_trim(void) {

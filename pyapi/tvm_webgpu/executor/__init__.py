@@ -1,0 +1,176 @@
+"""A package -> an executor that runs it with wasmtime and wgpu: NumPy arrays in, NumPy arrays out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+
+import numpy as np
+import wgpu
+
+from tvm_webgpu.errors import DeviceError, InputError, PackageError
+from tvm_webgpu.package import Entry, Package, TensorSpec
+
+from . import dtypes, instance
+from .device import check_device, open_device
+from .gpu import Gpu
+from .instance import Instance, Value
+
+__all__ = ["Executor", "State", "load"]
+
+
+class State:
+    """An opaque result, such as a KV cache: give it to a later run of the same executor. Freed when dropped."""
+
+    def __init__(self, executor: Executor, handle: int) -> None:
+        self._executor = executor
+        self._handle = handle
+
+    def __del__(self) -> None:
+        self._executor._release(self._handle)
+
+
+class Executor:
+    """A package on a device, its parameters uploaded. Not for use by two threads at once.
+
+    `device` may be a wgpu device of the caller's with what the package requires; by default one is opened, from the
+    adapter that `power_preference` ("high-performance" or "low-power") picks. Raises PackageError for a damaged package
+    or one that needs what the device lacks, DeviceError without a usable GPU.
+    """
+
+    def __init__(
+        self,
+        package: Package | str | os.PathLike[str],
+        *,
+        device: wgpu.GPUDevice | None = None,
+        power_preference: str = "high-performance",
+    ) -> None:
+        self.package = package if isinstance(package, Package) else Package.load(package)
+        self._closed = True
+        if device is not None:
+            check_device(self.package, device)
+        self._gpu = Gpu(device or open_device(self.package, power_preference), self.package.kernels)
+        self._instance = Instance(self.package.wasm, self._gpu)
+        self._inputs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._closed = False
+        if self.package.params:
+            self._instance.bind_params([self._param(param.data, param.dtype, param.shape) for param in self.package.params])
+
+    def _param(self, data: bytes | memoryview, dtype: str, shape: tuple[int, ...]) -> Value:
+        handle = self._gpu.alloc(len(data))
+        if not handle:
+            raise DeviceError(f"out of device memory for the parameters of {self.package.name!r}")
+        self._gpu.write(handle, 0, data)
+        return Value(instance.TENSOR, handle, dtype=dtypes.dlpack(dtype), shape=shape)
+
+    def run(self, inputs: Mapping[str, object], entry: str = "main") -> dict[str, np.ndarray | State | int | float]:
+        """Runs an entry: arrays, integers and states by input name; results by output name, in the manifest's order.
+
+        An array must have the input's dtype; anything else that NumPy can read (a list, a float) is converted to it.
+        Raises InputError for a missing, unknown or ill-shaped input.
+        """
+        if self._closed:
+            raise InputError("this executor is closed")
+        function = self.package.entry(entry)
+        self._check_names(function, inputs)
+        values = [self._value(function, spec, inputs[spec.name]) for spec in function.inputs]
+        try:
+            results = self._instance.call(self.package.entries.index(function), values)
+            return self._outputs(function, results)
+        except wgpu.GPUError as error:
+            raise DeviceError(f"{self._gpu.adapter_name}: {error}") from error
+
+    def _check_names(self, function: Entry, inputs: Mapping[str, object]) -> None:
+        wanted = [spec.name for spec in function.inputs]
+        takes = f"entry {function.name!r} takes " + (", ".join(map(repr, wanted)) or "none")
+        if missing := [name for name in wanted if name not in inputs]:
+            raise InputError(f"missing input {', '.join(map(repr, missing))}; {takes}")
+        if unknown := [name for name in inputs if name not in wanted]:
+            raise InputError(f"unknown input {', '.join(map(repr, unknown))}; {takes}")
+
+    def _value(self, function: Entry, spec: TensorSpec, given: object) -> Value:
+        if spec.kind == "object":
+            if not isinstance(given, State) or given._executor is not self:
+                raise InputError(f"input {spec.name!r} must be a state that this executor's run gave")
+            return Value(instance.OBJECT, object=given._handle)
+        if spec.kind != "tensor":
+            if not isinstance(given, int | np.integer):
+                raise InputError(f"input {spec.name!r} must be an integer")
+            return Value(instance.INT, number=int(given))
+        array = self._array(spec, given)
+        return Value(
+            instance.TENSOR, self._upload(function, spec, array), dtype=dtypes.dlpack(spec.dtype), shape=array.shape
+        )
+
+    def _array(self, spec: TensorSpec, given: object) -> np.ndarray:
+        wanted = dtypes.numpy(spec.dtype)
+        try:
+            array = given if isinstance(given, np.ndarray | np.generic) else np.asarray(given, wanted)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"input {spec.name!r} is not an array of {spec.dtype}: {error}") from error
+        if array.dtype != wanted:
+            raise InputError(f"input {spec.name!r} has dtype {array.dtype}, expected {spec.dtype}; use .astype")
+        return np.asarray(array, order="C")
+
+    def _upload(self, function: Entry, spec: TensorSpec, array: np.ndarray) -> int:
+        """The input's own buffer, kept for the next call of this size so that bind groups stay."""
+        key = (function.name, spec.name)
+        handle, size = self._inputs.get(key, (0, -1))
+        if size != array.nbytes:
+            if handle:
+                del self._inputs[key]
+                self._gpu.free(handle)
+            handle = self._gpu.alloc(array.nbytes)
+            if not handle:
+                raise DeviceError(f"out of device memory for input {spec.name!r} of {array.nbytes} bytes")
+            self._inputs[key] = handle, array.nbytes
+        self._gpu.write(handle, 0, array.reshape(-1).view(np.uint8).data)
+        return handle
+
+    def _outputs(self, function: Entry, results: list[Value]) -> dict[str, np.ndarray | State | int | float]:
+        states = {id(v): State(self, v.object) for v in results if v.kind == instance.OBJECT}
+        try:
+            if len(results) != len(function.outputs):
+                raise PackageError(f"{function.name} gave {len(results)} results, its manifest names {len(function.outputs)}")
+            tensors = [value for value in results if value.kind == instance.TENSOR]
+            types = [dtypes.numpy(dtypes.name_of(value.dtype)) for value in tensors]
+            sizes = [int(np.prod(value.shape)) * dtype.itemsize for value, dtype in zip(tensors, types)]
+            ranges = [(value.handle, value.offset, size) for value, size in zip(tensors, sizes)]
+            arrays = {
+                id(value): np.frombuffer(data, dtype).reshape(value.shape).copy()
+                for value, dtype, data in zip(tensors, types, self._gpu.read(ranges))
+            }
+        finally:
+            for value in results:
+                if value.object and value.kind != instance.OBJECT:
+                    self._instance.release(value.object)
+        return {
+            spec.name: arrays[id(v)] if id(v) in arrays else states[id(v)] if id(v) in states else v.number
+            for spec, v in zip(function.outputs, results)
+        }
+
+    def _release(self, handle: int) -> None:
+        if not self._closed:
+            self._instance.release(handle)
+
+    def trim(self) -> None:
+        """Gives device memory back that is only kept for the next call."""
+        self._instance.trim()
+
+    def close(self) -> None:
+        """Frees all device memory; states become useless."""
+        if not self._closed:
+            self._closed = True
+            self._gpu.close()
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def load(package: str | os.PathLike[str], **options: object) -> Executor:
+    """An executor of the package in this folder; `options` are Executor's."""
+    return Executor(package, **options)

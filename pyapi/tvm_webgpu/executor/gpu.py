@@ -1,0 +1,235 @@
+"""Buffers by handle, and command lists -> work on a wgpu device: one compute pass per list, copies aside.
+
+A list is prepared once: calls of a static model give the same words, and only its scalars' bytes and the recorded steps
+are used again. Bind groups are cached by kernel and buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import wgpu
+
+from tvm_webgpu.errors import PackageError
+from tvm_webgpu.package import Kernel
+
+from .commands import Copy, Dispatch, Fill, decode
+
+HANDLE_STEP = 64
+CACHED_LISTS = 8
+BUFFER_USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
+BINDING_TYPES = {"read": "read-only-storage", "read_write": "storage"}
+
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A command list: scalar blocks for the uniform buffer, and its commands."""
+
+    uniforms: bytes
+    commands: tuple[tuple[Dispatch | Copy | Fill, int], ...]
+    """Each with the offset of its scalars."""
+
+
+class Gpu:
+    """The device's side of the imports `webgpu` (instance.Device), and access for the executor."""
+
+    def __init__(self, device: wgpu.GPUDevice, kernels: Sequence[Kernel]) -> None:
+        self._device = device
+        self._kernels = kernels
+        self._binding_counts = [len(kernel.bindings) for kernel in kernels]
+        self._align = max(device.limits["min-uniform-buffer-offset-alignment"], 16)
+        self._buffers: dict[int, wgpu.GPUBuffer] = {}
+        self._next = HANDLE_STEP
+        self._spare: list[int] = []
+        self._pipelines: dict[int, wgpu.GPUComputePipeline] = {}
+        self._layouts: dict[tuple[tuple[str, ...], int], wgpu.GPUBindGroupLayout] = {}
+        self._groups: dict[tuple[int, tuple[int, ...]], wgpu.GPUBindGroup] = {}
+        self._prepared: dict[bytes, Prepared] = {}
+        self._uniform: wgpu.GPUBuffer | None = None
+        self._uniform_size = 0
+        self.launches = 0
+        """Dispatches so far."""
+
+    # Buffers
+
+    def alloc(self, size: int) -> int:
+        if size > self._device.limits["max-buffer-size"]:
+            return 0
+        try:
+            buffer = self._device.create_buffer(size=max(size + -size % 4, 4), usage=BUFFER_USAGE)
+        except wgpu.GPUOutOfMemoryError:
+            return 0
+        if self._spare:
+            handle = self._spare.pop()
+        else:
+            handle, self._next = self._next, self._next + HANDLE_STEP
+        self._buffers[handle] = buffer
+        return handle
+
+    def free(self, handle: int) -> None:
+        self._buffer(handle).destroy()
+        del self._buffers[handle]
+        self._spare.append(handle)
+        self._groups = {key: group for key, group in self._groups.items() if handle not in key[1]}
+
+    def write(self, handle: int, offset: int, data: bytes | bytearray | memoryview) -> None:
+        data = memoryview(data).cast("B")
+        if tail := len(data) % 4:
+            data = memoryview(bytes(data) + bytes(4 - tail))
+        if len(data):
+            self._device.queue.write_buffer(self._buffer(handle), offset, data)
+
+    def read(self, ranges: Sequence[tuple[int, int, int]]) -> list[memoryview]:
+        """The bytes of each (handle, offset, size) once all work is done, through one mapping."""
+        starts = np.cumsum([0, *((size + 3) // 4 * 4 for _, _, size in ranges)]).tolist()
+        if not starts[-1]:
+            return [memoryview(b"") for _ in ranges]
+        usage = wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST
+        staging = self._device.create_buffer(size=starts[-1], usage=usage)
+        encoder = self._device.create_command_encoder()
+        for (handle, offset, size), start in zip(ranges, starts):
+            if size:
+                encoder.copy_buffer_to_buffer(self._buffer(handle), offset, staging, start, (size + 3) // 4 * 4)
+        self._device.queue.submit([encoder.finish()])
+        staging.map_sync(wgpu.MapMode.READ)
+        data = memoryview(bytes(staging.read_mapped()))
+        staging.unmap()
+        staging.destroy()
+        return [data[start : start + size] for (_, _, size), start in zip(ranges, starts)]
+
+    def close(self) -> None:
+        """Destroys every buffer."""
+        for handle in list(self._buffers):
+            self.free(handle)
+        if self._uniform is not None:
+            self._uniform.destroy()
+
+    def _buffer(self, handle: int) -> wgpu.GPUBuffer:
+        try:
+            return self._buffers[handle]
+        except KeyError:
+            raise PackageError(f"model.wasm names buffer {handle}, which does not exist") from None
+
+    # Command lists
+
+    def flush(self, words: memoryview) -> None:
+        prepared = self._prepare(words)
+        if prepared.uniforms:
+            self._reserve_uniform(len(prepared.uniforms))
+            self._device.queue.write_buffer(self._uniform, 0, prepared.uniforms)
+        encoder = self._device.create_command_encoder()
+        compute = None
+        for command, offset in prepared.commands:
+            if isinstance(command, Dispatch):
+                compute = compute or encoder.begin_compute_pass()
+                compute.set_pipeline(self._pipeline(command.kernel))
+                compute.set_bind_group(0, self._group(command), [offset] if command.scalars else [])
+                compute.dispatch_workgroups(*command.grid)
+                self.launches += 1
+                continue
+            if compute:
+                compute.end()
+                compute = None
+            self._transfer(encoder, command)
+        if compute:
+            compute.end()
+        self._device.queue.submit([encoder.finish()])
+
+    def _transfer(self, encoder: wgpu.GPUCommandEncoder, command: Copy | Fill) -> None:
+        if isinstance(command, Copy):
+            source, destination = self._buffer(command.source), self._buffer(command.destination)
+            offsets = command.source_offset, command.destination_offset
+            encoder.copy_buffer_to_buffer(source, offsets[0], destination, offsets[1], command.size)
+        elif command.value == 0:
+            encoder.clear_buffer(self._buffer(command.buffer), command.offset, command.size)
+        else:
+            usage = wgpu.BufferUsage.COPY_SRC
+            data = np.full(command.size // 4, command.value, np.uint32)
+            filled = self._device.create_buffer_with_data(data=data, usage=usage)
+            encoder.copy_buffer_to_buffer(filled, 0, self._buffer(command.buffer), command.offset, command.size)
+
+    def _prepare(self, words: memoryview) -> Prepared:
+        key = bytes(words)
+        if prepared := self._prepared.get(key):
+            return prepared
+        offsets: dict[tuple[int, ...], int] = {(): 0}
+        blocks = bytearray()
+        commands = []
+        for command in decode(words.tolist(), self._binding_counts):
+            scalars = command.scalars if isinstance(command, Dispatch) else ()
+            if scalars not in offsets:
+                offsets[scalars] = len(blocks)
+                blocks += np.array(scalars, np.uint32).tobytes()
+                blocks += bytes(-len(blocks) % self._align)
+            commands.append((command, offsets[scalars]))
+        # A binding that starts at the last block must fit behind it.
+        prepared = Prepared(bytes(blocks + bytes(self._align)) if blocks else b"", tuple(commands))
+        while len(self._prepared) >= CACHED_LISTS:
+            del self._prepared[next(iter(self._prepared))]
+        self._prepared[key] = prepared
+        return prepared
+
+    def _reserve_uniform(self, size: int) -> None:
+        if self._uniform is not None and size <= self._uniform_size:
+            return
+        if self._uniform is not None:
+            self._uniform.destroy()
+        self._uniform_size = max(2 * size, 4096)
+        usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
+        self._uniform = self._device.create_buffer(size=self._uniform_size, usage=usage)
+        self._groups.clear()
+
+    # Kernels
+
+    def _uniform_block(self, kernel: Kernel) -> int:
+        return (4 * len(kernel.scalars) + 15) // 16 * 16
+
+    def _layout(self, kernel: Kernel) -> wgpu.GPUBindGroupLayout:
+        block = self._uniform_block(kernel)
+        key = (kernel.bindings, block)
+        if key not in self._layouts:
+            buffers: Iterable[dict[str, object]] = [{"type": BINDING_TYPES[access]} for access in kernel.bindings]
+            if block:
+                buffers = [*buffers, {"type": "uniform", "has_dynamic_offset": True, "min_binding_size": block}]
+            entries = [
+                {"binding": index, "visibility": wgpu.ShaderStage.COMPUTE, "buffer": buffer}
+                for index, buffer in enumerate(buffers)
+            ]
+            self._layouts[key] = self._device.create_bind_group_layout(entries=entries)
+        return self._layouts[key]
+
+    def _pipeline(self, index: int) -> wgpu.GPUComputePipeline:
+        if index not in self._pipelines:
+            kernel = self._kernels[index]
+            try:
+                module = self._device.create_shader_module(code=kernel.wgsl, label=kernel.name)
+                layout = self._device.create_pipeline_layout(bind_group_layouts=[self._layout(kernel)])
+                compute = {"module": module, "entry_point": kernel.name}
+                self._pipelines[index] = self._device.create_compute_pipeline(layout=layout, compute=compute)
+            except wgpu.GPUError as error:
+                raise PackageError(f"the device does not take kernel {kernel.name}: {error}") from error
+        return self._pipelines[index]
+
+    def _group(self, command: Dispatch) -> wgpu.GPUBindGroup:
+        key = (command.kernel, command.bindings)
+        if key not in self._groups:
+            kernel = self._kernels[command.kernel]
+            resources: list[dict[str, object]] = [{"buffer": self._buffer(handle)} for handle in command.bindings]
+            if kernel.scalars:
+                if self._uniform is None or len(command.scalars) != len(kernel.scalars):
+                    raise PackageError(f"a launch of {kernel.name} has {len(command.scalars)} scalars")
+                resources.append({"buffer": self._uniform, "offset": 0, "size": self._uniform_block(kernel)})
+            entries = [{"binding": index, "resource": resource} for index, resource in enumerate(resources)]
+            self._groups[key] = self._device.create_bind_group(layout=self._layout(kernel), entries=entries)
+        return self._groups[key]
+
+    @cached_property
+    def adapter_name(self) -> str:
+        info = self._device.adapter_info
+        return str(info.get("device") or info.get("description"))
+
+
