@@ -1,0 +1,1 @@
+"""What compiled models cost: measured by `run.py`, recorded in README.md."""
