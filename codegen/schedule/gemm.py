@@ -1,13 +1,18 @@
 """Tiled matrix multiplication: a `Product` in, one kernel with workgroup-memory tiles and register tiles out.
 
-Each workgroup walks along k: it stages a tile of both operands in workgroup memory (all index arithmetic, padding and
-casting of the operands happens here, once per element and workgroup), then every thread accumulates rows x cols results
-in registers from vector loads. X is staged k-major so that a row is read as vectors along x. Y is staged as it lies in
-memory: vectors along k where k is contiguous (the rule for weights), else along y.
+A workgroup computes a y by x tile of results. Its threads form `slices` groups; each group walks along its own part of k,
+staging pieces of both operands in workgroup memory (all index arithmetic, padding and casting of operands happens
+here, once per element and workgroup), and accumulates rows x cols results per thread in registers from vector loads.
+The next piece is loaded into registers while the current one is used. At the end the groups' sums meet in the same
+memory.
+
+X is staged k-major, so that a row is read as vectors along x. Y is staged the same way where memory has runs along y
+(weights packed as [k, y]), else with runs along k and padded rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tvm
@@ -15,63 +20,78 @@ from tvm import tirx
 
 from .blocks import NotApplicable
 from .builder import Kernel, i64
-from .limits import Limits
+from .limits import MAX_BLOCK_Z, Limits
 from .product import VECTOR, Axis, Operand, Product
 from .source import Source, cast, ceil_div, divides, store_result
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A workgroup of threads_y x threads_x invocations computes (threads_y * rows) x (threads_x * cols) results.
+    """y x x results of a workgroup, depth: staged piece of k, rows x cols results of a thread, slices: parts of k.
 
-    rows, cols: results of a thread; cols is a multiple of 4. depth: length of the staged piece of k, a multiple of 4.
-    prefetch: load the next piece into registers while the current one is used.
+    rows, cols and depth are multiples of 4 and divide y, x; y, x and depth are powers of 2 in practice.
     """
 
-    threads_y: int
-    threads_x: int
+    y: int
+    x: int
+    depth: int
     rows: int
     cols: int
-    depth: int
-    prefetch: bool = False
+    slices: int = 1
+
+    @property
+    def threads_y(self) -> int:
+        """Threads of a slice along y."""
+        return self.y // self.rows
+
+    @property
+    def threads_x(self) -> int:
+        """Threads of a slice along x."""
+        return self.x // self.cols
+
+    @property
+    def group(self) -> int:
+        """Threads of a slice."""
+        return self.threads_y * self.threads_x
 
     @property
     def threads(self) -> int:
         """Invocations of a workgroup."""
-        return self.threads_y * self.threads_x
+        return self.group * self.slices
 
-    @property
-    def y(self) -> int:
-        """Results of a workgroup along y."""
-        return self.threads_y * self.rows
+    def words(self, product: Product) -> int:
+        """Elements of workgroup memory."""
+        stride = self.depth + (VECTOR if _k_rows(product.operand_y) else 0)
+        staged = self.slices * (self.y * stride + self.x * self.depth)
+        return max(staged, (self.slices - 1) * self.y * self.x)
 
-    @property
-    def x(self) -> int:
-        """Results of a workgroup along x."""
-        return self.threads_x * self.cols
+    def fits(self, product: Product, limits: Limits) -> bool:
+        """Whether the kernel keeps within the limits of a workgroup."""
+        memory = self.words(product) * tvm.DataType(product.accumulator).itemsize
+        return self.threads <= limits.threads and memory <= limits.workgroup_bytes and self.slices <= MAX_BLOCK_Z
 
-    def bytes(self, itemsize: int) -> int:
-        """Workgroup memory."""
-        return (self.y + self.x) * self.depth * itemsize
+
+def _k_rows(operand: Operand) -> bool:
+    return operand.along == "k"
 
 
 def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
     """The kernel. Raises NotApplicable where the tile passes the limits."""
-    itemsize = tvm.DataType(product.operand_x.dtype).itemsize
-    if tile.threads > limits.threads or tile.bytes(itemsize) > limits.workgroup_bytes:
-        raise NotApplicable("the tile is too large for a workgroup")
+    if not tile.fits(product, limits):
+        raise NotApplicable(f"{tile} is too large for a workgroup")
     kernel = Kernel()
     tiles_x, tiles_y = ceil_div(product.x.extent, tile.x), ceil_div(product.y.extent, tile.y)
     # The batch shares blockIdx.x, the axis that the launch folds where it passes 65,535.
     with (
         kernel.threads("blockIdx.y", tiles_y) as block_y,
         kernel.threads("blockIdx.x", tiles_x * product.s.extent) as block_x,
+        kernel.threads("threadIdx.z", tile.slices) as slice_,
         kernel.threads("threadIdx.y", tile.threads_y) as thread_y,
         kernel.threads("threadIdx.x", tile.threads_x) as thread_x,
     ):
         s = kernel.let("s", tvm.tirx.floordiv(block_x, i64(tiles_x)))
         tile_x = kernel.let("tile_x", tvm.tirx.floormod(block_x, i64(tiles_x)))
-        _Body(kernel, product, tile, s, block_y, tile_x, thread_y, thread_x).write()
+        _Body(kernel, product, tile, s, block_y * tile.y, tile_x * tile.x, (slice_, thread_y, thread_x)).write()
     return product.func.with_body(kernel.finish())
 
 
@@ -79,156 +99,189 @@ class _Stage:
     """Copies one operand's tile: global memory to registers (`fetch`), registers to workgroup memory (`put`)."""
 
     def __init__(
-        self, body: _Body, name: str, operand: Operand, axis: Axis, size: int, first: tirx.Expr, transposable: bool
+        self, body: _Body, name: str, source: Source, size: int, first: tirx.Expr, k_rows: bool, base: tirx.Expr
     ):
-        self.body, self.kernel, self.operand, self.axis = body, body.kernel, operand, axis
-        self.size, self.first, self.depth = size, first, body.tile.depth
-        # Layout of the tile: vectors along k ("k"), or along the operand's own axis ("own").
-        self.layout = "k" if operand.along == "k" and not transposable else "own"
+        self.body, self.kernel, self.source = body, body.kernel, source
+        self.size, self.first, self.base = size, first, base
+        self.depth = body.tile.depth
+        # Layout of the tile: rows of k, one for each position on the operand's own axis, or the other way round.
+        self.k_rows = k_rows
+        self.stride = self.depth + VECTOR if k_rows else size
         # A unit is what one thread copies at a time: a vector, or a 4x4 square that is turned in registers.
-        self.square = operand.along == "k" and self.layout == "own"
+        self.square = source.operand.along == "k" and not k_rows
         self.vectors = VECTOR if self.square else 1
         self.units = size * self.depth // (VECTOR * self.vectors)
-        self.rounds = -(-self.units // body.tile.threads)
-        self.source = Source(body.kernel, body.product, operand, axis, body.s, size, self.depth)
-        self.shared = self.kernel.alloc(f"{name}_tile", operand.dtype, size * self.depth, "shared")
-        self.local = self.kernel.alloc(f"{name}_next", operand.dtype, self.rounds * self.vectors * VECTOR, "local")
+        self.rounds = -(-self.units // body.tile.group)
+        count = self.rounds * self.vectors * VECTOR
+        self.registers = self.kernel.alloc(f"{name}_next", body.product.accumulator, count, "local")
 
-    def _each_unit(self):
-        """(unit index, first register, own position and k position inside the tile, guard) of every round."""
+    def place(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
+        """Index of an element of the staged tile."""
+        inner = own * self.stride + k if self.k_rows else k * self.stride + own
+        return self.kernel.simplify(self.base + inner)
+
+    def _units(self) -> Iterator[tuple[int, tirx.Expr, tirx.Expr, tirx.Expr | bool]]:
+        """First register, own position and k position in the tile, and guard of each of the thread's units."""
         for r in range(self.rounds):
-            unit = self.body.thread + r * self.body.tile.threads
-            guard = True if (r + 1) * self.body.tile.threads <= self.units else unit < self.units
-            along_k = self.depth // VECTOR if self.layout == "k" or self.square else self.depth
-            across = self.size if self.layout == "k" else self.size // VECTOR
-            if self.layout == "k" or self.square:
-                own, k = tvm.tirx.floordiv(unit, i64(along_k)), tvm.tirx.floormod(unit, i64(along_k))
+            unit = self.body.thread + r * self.body.tile.group
+            guard = True if (r + 1) * self.body.tile.group <= self.units else unit < self.units
+            if self.k_rows or self.square:
+                across = self.depth // VECTOR
+                own, k = tvm.tirx.floordiv(unit, i64(across)), tvm.tirx.floormod(unit, i64(across)) * VECTOR
+                own = own * VECTOR if self.square else own
             else:
-                own, k = tvm.tirx.floormod(unit, i64(across)), tvm.tirx.floordiv(unit, i64(across))
-            own = own * (1 if self.layout == "k" else VECTOR)
-            k = k * (VECTOR if self.layout == "k" or self.square else 1)
-            yield unit, r * self.vectors * VECTOR, own, k, guard
+                across = self.size // VECTOR
+                own, k = tvm.tirx.floormod(unit, i64(across)) * VECTOR, tvm.tirx.floordiv(unit, i64(across))
+            yield r * self.vectors * VECTOR, own, k, guard
 
     def fetch(self, k0: tirx.Expr) -> None:
         """Loads the piece of the tile that starts at k0."""
-        for _, register, own, k, guard in self._each_unit():
-            with self.kernel.when(guard):
-                self._fetch_unit(register, self.first + own, k0 + k)
-
-    def _fetch_unit(self, register: int, own: tirx.Expr, k: tirx.Expr) -> None:
         kernel, source = self.kernel, self.source
-        if self.operand.along is not None:
-            for i in range(self.vectors):
-                kernel.store(self.local, register + i * VECTOR, source.vector(own + i, k), VECTOR)
-        else:
-            for lane in range(VECTOR):
-                kernel.store(self.local, register + lane, source.scalar(own + lane, k))
+        for register, own, k, guard in self._units():
+            with kernel.when(guard):
+                own, k = self.first + own, k0 + k
+                if source.operand.along is not None:
+                    for i in range(self.vectors):
+                        self._keep(register + i * VECTOR, source.vector(own + i, k), VECTOR)
+                else:
+                    for lane in range(VECTOR):
+                        self._keep(register + lane, source.scalar(own + lane, k), 1)
+
+    def _keep(self, register: int, value: tirx.Expr, lanes: int) -> None:
+        self.kernel.store(self.registers, register, cast(value, self.body.product.accumulator), lanes)
 
     def put(self) -> None:
         """Stores what `fetch` loaded."""
-        kernel = self.kernel
-        for _, register, own, k, guard in self._each_unit():
+        kernel, shared = self.kernel, self.body.shared
+        for register, own, k, guard in self._units():
             with kernel.when(guard):
-                if self.square:
-                    for lane in range(VECTOR):
-                        turned = kernel.alloc("turned", self.operand.dtype, VECTOR, "local")
-                        for i in range(VECTOR):
-                            kernel.store(turned, i, kernel.load(self.local, register + i * VECTOR + lane))
-                        kernel.store(self.shared, self.place(own, k + lane), kernel.load(turned, 0, VECTOR), VECTOR)
-                else:
-                    kernel.store(self.shared, self.place(own, k), kernel.load(self.local, register, VECTOR), VECTOR)
-
-    def place(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
-        """Index of an element in the staged tile."""
-        place = own * self.depth + k if self.layout == "k" else k * self.size + own
-        return self.kernel.simplify(place)
+                if not self.square:
+                    kernel.store(shared, self.place(own, k), kernel.load(self.registers, register, VECTOR), VECTOR)
+                    continue
+                for lane in range(VECTOR):
+                    turned = kernel.alloc("turned", self.body.product.accumulator, VECTOR, "local")
+                    for i in range(VECTOR):
+                        kernel.store(turned, i, kernel.load(self.registers, register + i * VECTOR + lane))
+                    kernel.store(shared, self.place(own, k + lane), kernel.load(turned, 0, VECTOR), VECTOR)
 
 
 class _Body:
-    """The statements inside the four thread loops."""
+    """The statements inside the thread loops."""
 
-    def __init__(self, kernel, product, tile, s, block_y, tile_x, thread_y, thread_x):
-        self.kernel: Kernel = kernel
-        self.product: Product = product
-        self.tile: Tile = tile
-        self.s, self.thread_y, self.thread_x = s, thread_y, thread_x
-        self.thread = kernel.let("thread", thread_y * tile.threads_x + thread_x)
-        self.first_y = block_y * tile.y
-        self.first_x = tile_x * tile.x
+    def __init__(
+        self,
+        kernel: Kernel,
+        product: Product,
+        tile: Tile,
+        s: tirx.Expr,
+        first_y: tirx.Expr,
+        first_x: tirx.Expr,
+        thread: tuple[tirx.Expr, tirx.Expr, tirx.Expr],
+    ):
+        self.kernel, self.product, self.tile, self.s = kernel, product, tile, s
+        self.first_y, self.first_x = first_y, first_x
+        self.slice, self.thread_y, self.thread_x = thread
+        self.thread = kernel.let("thread", self.thread_y * tile.threads_x + self.thread_x)
+        self.shared = kernel.alloc("staged", product.accumulator, tile.words(product), "shared")
+        self.stage_y = self._stage("y", product.operand_y, product.y, tile.y, first_y)
+        self.stage_x = self._stage("x", product.operand_x, product.x, tile.x, first_x)
+        self.vectors = tile.cols // VECTOR
 
-    def write(self) -> None:
-        kernel, product, tile = self.kernel, self.product, self.tile
-        stage_y = _Stage(self, "y", product.operand_y, product.y, tile.y, self.first_y, transposable=False)
-        stage_x = _Stage(self, "x", product.operand_x, product.x, tile.x, self.first_x, transposable=True)
-        stages = (stage_y, stage_x)
-        sums = kernel.alloc("sums", product.accumulator, tile.rows * tile.cols, "local")
-        zero = tirx.Broadcast(tirx.const(0, product.accumulator), VECTOR)
-        for i in range(tile.rows * tile.cols // VECTOR):
-            kernel.store(sums, i * VECTOR, zero, VECTOR)
-        pieces = ceil_div(product.k.extent, tile.depth)
-        if tile.prefetch:
-            for stage in stages:
-                stage.fetch(i64(0))
-        with kernel.loop(pieces, "piece") as piece:
-            if not tile.prefetch:
-                for stage in stages:
-                    stage.fetch(piece * tile.depth)
-            for stage in stages:
-                stage.put()
-            kernel.sync()
-            if tile.prefetch:
-                # The last round loads its own piece again, which costs less than a branch.
-                following = kernel.let("following", tvm.tirx.min(piece + 1, i64(pieces) - 1))
-                for stage in stages:
-                    stage.fetch(following * tile.depth)
-            self._accumulate(stage_y, stage_x, sums)
-            kernel.sync()
-        self._store(sums)
+    def _stage(self, name: str, operand: Operand, axis: Axis, size: int, first: tirx.Expr) -> _Stage:
+        tile = self.tile
+        k_rows = name == "y" and _k_rows(operand)
+        y_words = tile.y * (tile.depth + (VECTOR if _k_rows(self.product.operand_y) else 0))
+        base = self.slice * (y_words + tile.x * tile.depth) + (0 if name == "y" else y_words)
+        source = Source(self.kernel, self.product, operand, axis, self.s, size, tile.depth * tile.slices)
+        return _Stage(self, name, source, size, first, k_rows, base)
+
+    def _row(self, i: int) -> tirx.Expr:
+        """Position in the tile of a thread's i-th row: neighbouring threads read neighbouring words."""
+        if self.stage_y.k_rows:
+            return self.thread_y + i * self.tile.threads_y
+        return self.thread_y * VECTOR + (i // VECTOR) * self.tile.threads_y * VECTOR + i % VECTOR
 
     def _column(self, j: int) -> tirx.Expr:
-        """First x inside the tile of a thread's j-th vector: neighbouring threads hold neighbouring vectors."""
+        """Position in the tile of a thread's j-th vector."""
         return self.thread_x * VECTOR + j * self.tile.threads_x * VECTOR
 
-    def _accumulate(self, stage_y: _Stage, stage_x: _Stage, sums: tirx.Buffer) -> None:
+    def write(self) -> None:
+        """Everything: sums, staging loop, meeting of the slices, store."""
+        kernel, product, tile = self.kernel, self.product, self.tile
+        sums = kernel.alloc("sums", product.accumulator, tile.rows * tile.cols, "local")
+        zero = tirx.Broadcast(tirx.const(0, product.accumulator), VECTOR)
+        for i in range(tile.rows * self.vectors):
+            kernel.store(sums, i * VECTOR, zero, VECTOR)
+        pieces = ceil_div(product.k.extent, tile.slices * tile.depth)
+        start = self.slice * (pieces * tile.depth)
+        self._fetch(kernel.let("k_first", start))
+        with kernel.loop(pieces, "piece") as piece:
+            kernel.sync()
+            self.stage_y.put()
+            self.stage_x.put()
+            kernel.sync()
+            if not (isinstance(pieces, int) and pieces == 1):
+                with kernel.when(piece + 1 < i64(pieces)):
+                    self._fetch(kernel.let("k_next", start + (piece + 1) * tile.depth))
+            self._accumulate(sums)
+        if tile.slices > 1:
+            self._meet(sums)
+        with kernel.when(True if tile.slices == 1 else tvm.tirx.EQ(self.slice, i64(0))):
+            self._store(sums)
+
+    def _fetch(self, k0: tirx.Expr) -> None:
+        self.stage_y.fetch(k0)
+        self.stage_x.fetch(k0)
+
+    def _accumulate(self, sums: tirx.Buffer) -> None:
+        """Adds the products of the staged piece."""
         kernel, tile, acc = self.kernel, self.tile, self.product.accumulator
-        vectors = tile.cols // VECTOR
-        with kernel.loop(tile.depth // VECTOR, "k4") as k4:
-            ys = kernel.alloc("ys", stage_y.operand.dtype, tile.rows * VECTOR, "local")
-            row = self.thread_y * tile.rows
-            if stage_y.layout == "k":
+        step = VECTOR if self.stage_y.k_rows else 1
+        with kernel.loop(tile.depth // step, "k") as k:
+            ys = kernel.alloc("ys", acc, tile.rows * step, "local")
+            for i in range(0, tile.rows, VECTOR // step):
+                place = self.stage_y.place(self._row(i), k * step)
+                kernel.store(ys, i * step, kernel.load(self.shared, place, VECTOR), VECTOR)
+            for lane in range(step):
+                xs = kernel.alloc("xs", acc, tile.cols, "local")
+                for j in range(self.vectors):
+                    place = self.stage_x.place(self._column(j), k * step + lane)
+                    kernel.store(xs, j * VECTOR, kernel.load(self.shared, place, VECTOR), VECTOR)
                 for i in range(tile.rows):
-                    place = stage_y.place(row + i, k4 * VECTOR)
-                    kernel.store(ys, i * VECTOR, kernel.load(stage_y.shared, place, VECTOR), VECTOR)
-            else:
-                for lane in range(VECTOR):
-                    for i in range(0, tile.rows, VECTOR):
-                        place = stage_y.place(row + i, k4 * VECTOR + lane)
-                        kernel.store(ys, lane * tile.rows + i, kernel.load(stage_y.shared, place, VECTOR), VECTOR)
-            for lane in range(VECTOR):
-                xs = []
-                for j in range(vectors):
-                    held = kernel.alloc("xs", acc, VECTOR, "local")
-                    value = kernel.load(stage_x.shared, stage_x.place(self._column(j), k4 * VECTOR + lane), VECTOR)
-                    kernel.store(held, 0, cast(value, acc), VECTOR)
-                    xs.append(held)
-                for i in range(tile.rows):
-                    element = i * VECTOR + lane if stage_y.layout == "k" else lane * tile.rows + i
-                    factor = tirx.Broadcast(cast(kernel.load(ys, element), acc), VECTOR)
-                    for j in range(vectors):
-                        place = (i * vectors + j) * VECTOR
-                        total = kernel.load(sums, place, VECTOR) + factor * kernel.load(xs[j], 0, VECTOR)
-                        kernel.store(sums, place, total, VECTOR)
+                    factor = tirx.Broadcast(kernel.load(ys, i * step + lane), VECTOR)
+                    for j in range(self.vectors):
+                        at = (i * self.vectors + j) * VECTOR
+                        total = factor * kernel.load(xs, j * VECTOR, VECTOR) + kernel.load(sums, at, VECTOR)
+                        kernel.store(sums, at, total, VECTOR)
+
+    def _meet(self, sums: tirx.Buffer) -> None:
+        """Adds the sums of all slices into those of the first."""
+        kernel, tile = self.kernel, self.tile
+        count = tile.rows * self.vectors
+
+        def place(owner: tirx.Expr | int, q: int) -> tirx.Expr:
+            return ((owner * count + q) * tile.group + self.thread) * VECTOR
+
+        kernel.sync()
+        with kernel.when(self.slice > 0):
+            for q in range(count):
+                kernel.store(self.shared, place(self.slice - 1, q), kernel.load(sums, q * VECTOR, VECTOR), VECTOR)
+        kernel.sync()
+        with kernel.when(tvm.tirx.EQ(self.slice, i64(0))):
+            for q in range(count):
+                for other in range(tile.slices - 1):
+                    theirs = kernel.load(self.shared, place(other, q), VECTOR)
+                    kernel.store(sums, q * VECTOR, kernel.load(sums, q * VECTOR, VECTOR) + theirs, VECTOR)
 
     def _store(self, sums: tirx.Buffer) -> None:
         kernel, product, tile = self.kernel, self.product, self.tile
-        vectors = tile.cols // VECTOR
         whole_y, whole_x = divides(tile.y, product.y.extent), divides(tile.x, product.x.extent)
         for i in range(tile.rows):
-            y = kernel.let("y", self.first_y + self.thread_y * tile.rows + i)
+            y = kernel.let("y", self.first_y + self._row(i))
             with kernel.when(True if whole_y else y < i64(product.y.extent)):
-                for j in range(vectors):
+                for j in range(self.vectors):
                     x = kernel.let("x", self.first_x + self._column(j))
-                    first = (i * vectors + j) * VECTOR
+                    first = (i * self.vectors + j) * VECTOR
                     if product.vector_store:
                         inside = True if whole_x else x < i64(product.x.extent)
                         with kernel.when(inside), kernel.vectorized(VECTOR) as lane:

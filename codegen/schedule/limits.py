@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm.target import Target
 
 # https://www.w3.org/TR/webgpu/#limits: what every WebGPU device offers. TVM's own default for workgroup memory is
-# 32 KB, which a device need not have; a target that really means more says so with `feature.workgroup_bytes`.
+# 32 KB, which a device need not have; a target that really means more says so with `feature.workgroup_memory`.
 DEFAULT_THREADS = 256
 DEFAULT_WORKGROUP_BYTES = 16384
 MAX_BLOCK_Z = 64
@@ -24,10 +24,10 @@ class Limits:
 
     @staticmethod
     def of(target: Target) -> Limits:
-        """Reads `max_num_threads`, and `feature.workgroup_bytes` and `feature.cores` where they are given."""
+        """Reads `max_num_threads`, and `feature.workgroup_memory` and `feature.cores` where they are given."""
         attrs = target.attrs
         return Limits(
             threads=int(attrs.get("max_num_threads", DEFAULT_THREADS)),
-            workgroup_bytes=int(attrs.get("feature.workgroup_bytes", DEFAULT_WORKGROUP_BYTES)),
+            workgroup_bytes=int(attrs.get("feature.workgroup_memory", DEFAULT_WORKGROUP_BYTES)),
             cores=int(attrs.get("feature.cores", 132)),
         )

@@ -11,7 +11,7 @@ from .product import recognise
 
 # Below this many multiplications per result, staging costs more than it saves.
 MIN_DEPTH = 8
-# Depthwise and grouped convolutions reuse no weight within a group's row of y; one thread per result does as well there.
+# Depthwise and grouped convolutions reuse no weight within a row of y; one thread per result does as well there.
 MIN_DEPTH_WITHOUT_REUSE = 128
 
 
@@ -23,6 +23,8 @@ def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
         raise NotApplicable("short sums")
     if product.y.extent == 1 and product.s.extent != 1 and isinstance(k, int) and k < MIN_DEPTH_WITHOUT_REUSE:
         raise NotApplicable("short sums without reuse")
-    plan = next(table.plans(product, limits))
+    plan = next(table.plans(product, limits), None)
+    if plan is None:
+        raise NotApplicable("no plan within the limits")
     writer = gemm.write if isinstance(plan, gemm.Tile) else split_k.write
     return writer(product, plan, limits).with_attr("tvm_webgpu.plan", str(plan))

@@ -44,16 +44,16 @@ class SplitK:
         """Results of a workgroup along x."""
         return self.threads_x * self.cols
 
-    @property
-    def bytes(self) -> int:
-        """Workgroup memory: the partial sums, in f32 or i32."""
-        return self.slices * self.y * self.x * 4
+    def fits(self, _: Product, limits: Limits) -> bool:
+        """Whether the kernel keeps within the limits of a workgroup: threads, and partial sums of 4 bytes."""
+        memory = self.slices * self.y * self.x * 4
+        return self.threads <= limits.threads and memory <= limits.workgroup_bytes and self.slices <= MAX_BLOCK_Z
 
 
 def write(product: Product, plan: SplitK, limits: Limits) -> tirx.PrimFunc:
     """The kernel. Raises NotApplicable where the plan passes the limits."""
-    if plan.threads > limits.threads or plan.bytes > limits.workgroup_bytes or plan.slices > MAX_BLOCK_Z:
-        raise NotApplicable("the plan is too large for a workgroup")
+    if not plan.fits(product, limits):
+        raise NotApplicable(f"{plan} is too large for a workgroup")
     kernel = Kernel()
     tiles_x, tiles_y = ceil_div(product.x.extent, plan.x), ceil_div(product.y.extent, plan.y)
     with (
