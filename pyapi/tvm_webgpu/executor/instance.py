@@ -20,6 +20,9 @@ MEMORY_LIMIT = 1 << 30
 NONE, TENSOR, INT, FLOAT, OBJECT = range(5)
 VALUE = struct.Struct("<6I8s")
 _ERRORS = {kind.__name__: kind for kind in (errors.InputError, errors.UnsupportedError, errors.DeviceError, errors.PackageError)}
+_FUNCTIONS = ("bind_params", "call", "results", "release", "error", "trim")
+_EXPORTS = {"memory": wasmtime.Memory, **dict.fromkeys(("_initialize", "malloc", "free"), wasmtime.Func)}
+_EXPORTS |= {f"tvmw_{name}": wasmtime.Func for name in _FUNCTIONS}
 _WASI = "wasi_snapshot_preview1"
 
 
@@ -68,12 +71,11 @@ class Instance:
             exports = self._link(module).instantiate(self._store, module).exports(self._store)
         except wasmtime.WasmtimeError as error:
             raise errors.PackageError(f"model.wasm can't be started: {error}") from error
-        self._memory: wasmtime.Memory = exports["memory"]
-        self._exports: dict[str, wasmtime.Func] = {}
-        for name in ("_initialize", "malloc", "free", *(f"tvmw_{part}" for part in _EXPORTS)):
-            if not isinstance(function := exports.get(name), wasmtime.Func):
+        for name, kind in _EXPORTS.items():
+            if not isinstance(exports.get(name), kind):
                 raise errors.PackageError(f"model.wasm lacks the export {name}; compile the model again")
-            self._exports[name] = function
+        self._memory: wasmtime.Memory = exports["memory"]
+        self._exports: dict[str, wasmtime.Func] = {name: exports[name] for name in _EXPORTS if name != "memory"}
         self._invoke("_initialize")
 
     def _link(self, module: wasmtime.Module) -> wasmtime.Linker:
@@ -178,6 +180,3 @@ class Instance:
     def trim(self) -> None:
         """Gives pooled device buffers that nothing uses back."""
         self._invoke("tvmw_trim")
-
-
-_EXPORTS = ("bind_params", "call", "results", "release", "error", "trim")

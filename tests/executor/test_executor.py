@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+import gc
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wgpu
+
+import tvm_webgpu
+from tests.executor import packages
+from tvm_webgpu.errors import InputError, PackageError
+from tvm_webgpu.executor import Executor, State
+from tvm_webgpu.executor.commands import Copy, Fill, decode
+from tvm_webgpu.executor.gpu import Gpu
+from tvm_webgpu.package import Package
+
+RANDOM = np.random.default_rng(7)
+
+
+@pytest.fixture(scope="module")
+def device() -> wgpu.GPUDevice:
+    try:
+        return wgpu.gpu.request_adapter_sync().request_device_sync()
+    except RuntimeError as error:
+        pytest.skip(f"no Vulkan driver: {error}")
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape, np.float32)
+
+
+def test_any_batch_size_runs(device: wgpu.GPUDevice) -> None:
+    with Executor(packages.multiply(), device=device) as executor:
+        for n, m in ((1, 1), (3, 5), (700, 33), (0, 4), (3, 5)):
+            x, y = floats(n, m), floats(m)
+            out = executor.run({"x": x, "y": y})
+            assert list(out) == ["out"] and out["out"].dtype == np.float32
+            np.testing.assert_array_equal(out["out"], x * y)
+
+
+def test_a_saved_package_runs_on_a_device_of_its_own(tmp_path: Path) -> None:
+    packages.scaled().save(tmp_path / "model")
+    executor = tvm_webgpu.load(tmp_path / "model")
+    x = floats(64)
+    out = executor.run({"x": x})["out"]
+    np.testing.assert_array_equal(out, x + np.linspace(-1, 1, 64, dtype=np.float32))
+    assert out.flags.writeable
+    executor.close()
+    with pytest.raises(InputError, match="closed"):
+        executor.run({"x": x})
+
+
+def test_lists_and_views_are_taken(device: wgpu.GPUDevice) -> None:
+    executor = Executor(packages.multiply(), device=device)
+    out = executor.run({"x": [[1, 2], [3, 4]], "y": (10, 100)})["out"]
+    np.testing.assert_array_equal(out, [[10, 200], [30, 400]])
+    x = floats(4, 6).T[::2]
+    np.testing.assert_array_equal(executor.run({"x": x, "y": np.ones(4, np.float32)})["out"], x)
+
+
+def test_equal_calls_reuse_buffers_and_bind_groups(device: wgpu.GPUDevice) -> None:
+    executor = Executor(packages.four_times(), device=device)
+    gpu: Gpu = executor._gpu
+    executor.run({"x": floats(9, 4)})
+    state = len(gpu._buffers), len(gpu._groups), len(gpu._prepared), gpu.launches
+    for _ in range(3):
+        x = floats(9, 4)
+        np.testing.assert_array_equal(executor.run({"x": x})["out"], 4 * x)
+    assert (len(gpu._buffers), len(gpu._groups), len(gpu._prepared)) == state[:3]
+    assert gpu.launches == 4 * state[3]
+
+
+def test_inputs_may_be_outputs(device: wgpu.GPUDevice) -> None:
+    x = floats(4, 6)
+    out = Executor(packages.nested(), device=device).run({"x": x})
+    for name, expected in {"a": x, "b": x.reshape(24), "c": x}.items():
+        np.testing.assert_array_equal(out[name], expected)
+
+
+def test_states_live_between_calls(device: wgpu.GPUDevice) -> None:
+    executor = Executor(packages.cache(), device=device)
+    state = executor.run({"rows": np.zeros((2, 2, 4), np.float32)}, entry="create")["cache"]
+    assert isinstance(state, State)
+    everything = floats(7, 2, 4)
+    for start, stop in ((0, 1), (1, 4), (4, 7)):
+        out = executor.run({"x": everything[start:stop], "total": stop, "cache": state}, entry="step")
+        np.testing.assert_array_equal(out["all"], everything[:stop])
+        state = out["cache"]
+    with pytest.raises(InputError, match="holds 8 rows"):
+        executor.run({"x": everything[:1], "total": 3, "cache": state}, entry="step")
+    with pytest.raises(InputError, match="must be an integer"):
+        executor.run({"x": everything[:1], "total": "3", "cache": state}, entry="step")
+    other = Executor(packages.cache(), device=device)
+    for wrong in (other.run({"rows": np.zeros((2, 2, 4), np.float32)}, entry="create")["cache"], everything):
+        with pytest.raises(InputError, match="must be a state that this executor's run gave"):
+            executor.run({"x": everything[:1], "total": 9, "cache": wrong}, entry="step")
+    before = len(executor._gpu._buffers)
+    del state, out
+    gc.collect()
+    executor.trim()
+    assert len(executor._gpu._buffers) < before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"x": floats(2, 3)}, "missing input 'y'; entry 'main' takes 'x', 'y'"),
+        ({"x": floats(2, 3), "y": floats(3), "z": 1}, "unknown input 'z'; entry 'main' takes 'x', 'y'"),
+        ({"x": floats(2, 3).astype(np.float64), "y": floats(3)}, "input 'x' has dtype float64, expected float32"),
+        ({"x": floats(2, 3), "y": floats(4)}, 'input "y": dimension 0 (m) is 4, but input "x" has m = 3'),
+        ({"x": floats(2, 3, 1), "y": floats(3)}, 'input "x": shape (2, 3, 1) has rank 3, expected 2'),
+        ({"x": [[1, 2], [3]], "y": floats(3)}, "input 'x' is not an array of float32"),
+    ],
+)
+def test_bad_inputs_are_refused(device: wgpu.GPUDevice, inputs: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        Executor(packages.multiply(), device=device).run(inputs)
+    assert message in str(error.value)
+
+
+def test_unknown_entry_names_those_there_are(device: wgpu.GPUDevice) -> None:
+    with pytest.raises(PackageError, match="no entry 'predict'"):
+        Executor(packages.multiply(), device=device).run({}, entry="predict")
+
+
+def changed(**fields: object) -> Package:
+    return dataclasses.replace(packages.multiply(), **fields)
+
+
+@pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        (changed(features=("shader-f16",)), "needs the feature shader-f16"),
+        (changed(limits={"maxComputeInvocationsPerWorkgroup": 1 << 20}), "needs maxComputeInvocationsPerWorkgroup of"),
+        (changed(wasm=b"\0asm\1\0\0\0"), "lacks the export"),
+        (changed(wasm=b"nonsense"), "model.wasm can't be started"),
+    ],
+)
+def test_packages_that_do_not_fit_are_refused(device: wgpu.GPUDevice, package: Package, message: str) -> None:
+    with pytest.raises(PackageError, match=message):
+        Executor(package, device=device)
+
+
+def test_a_shader_that_the_device_refuses_is_named(device: wgpu.GPUDevice) -> None:
+    (kernel,) = packages.multiply().kernels
+    broken = dataclasses.replace(kernel, wgsl=kernel.wgsl.replace("u32(s.count)", "s.count"))
+    executor = Executor(changed(kernels=(broken,)), device=device)
+    with pytest.raises(PackageError, match="the device does not take kernel multiply_kernel"):
+        executor.run({"x": floats(2, 3), "y": floats(3)})
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    folder = packages.scaled().save(tmp_path / "model")
+    path = folder / "model.wasm"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(PackageError, match="model.wasm"):
+        tvm_webgpu.load(folder)
+
+
+def test_fills_and_copies(device: wgpu.GPUDevice) -> None:
+    gpu = Gpu(device, ())
+    first, second = gpu.alloc(64), gpu.alloc(64)
+    words = struct.pack("<5I6I5I", 3 | 5 << 8, first, 8, 16, 0x01020304, 2 | 6 << 8, first, 8, second, 0, 32, *(3 | 5 << 8, first, 0, 12, 0))
+    gpu.flush(memoryview(words).cast("I"))
+    data = np.frombuffer(gpu.read([(second, 0, 32)])[0], np.uint32)
+    np.testing.assert_array_equal(data, [0x01020304] * 4 + [0] * 4)
+    data = np.frombuffer(gpu.read([(first, 0, 32)])[0], np.uint32)
+    np.testing.assert_array_equal(data, [0, 0, 0] + [0x01020304] * 3 + [0, 0])
+
+
+def test_memory_that_is_out_is_reported(device: wgpu.GPUDevice) -> None:
+    assert Gpu(device, ()).alloc((1 << 32) - 4) == 0
+
+
+def test_command_lists_are_decoded() -> None:
+    assert list(decode([2 | 6 << 8, 64, 0, 128, 4, 8, 3 | 5 << 8, 64, 0, 4, 9], [])) == [
+        Copy(64, 0, 128, 4, 8),
+        Fill(64, 0, 4, 9),
+    ]
+    for words in ([0], [9 | 1 << 8], [1 | 99 << 8, 0], [1 | 5 << 8, 3, 1, 1, 1], [2 | 2 << 8, 1]):
+        with pytest.raises(PackageError, match="model.wasm wrote"):
+            list(decode(words, []))
+
+
