@@ -91,6 +91,7 @@ def _print_code(kernel: Kernel, wgsl: bool, spirv: bool) -> None:
 def _print_tables(package: Package, kernels: Iterable[Kernel]) -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     def table(title: str, *columns: str, right: Iterable[int] = ()) -> Table:
@@ -100,14 +101,16 @@ def _print_tables(package: Package, kernels: Iterable[Kernel]) -> None:
         return result
 
     console = Console()
+    if not console.is_terminal:
+        console.width = 160
     made_by = ", ".join(f"{name} {version}" for name, version in package.producer.items())
-    console.print(f"[bold]{package.name}[/bold]  (made by {made_by})", highlight=False)
+    console.print(f"[bold]{escape(package.name)}[/bold]  (made by {made_by})", highlight=False)
     needs = [*package.features, *(f"{name} {value:,}" for name, value in package.limits.items())]
     console.print(f"needs {', '.join(needs) or 'nothing beyond WebGPU itself'}", highlight=False)
 
     entries = table("Entries", "entry", "inputs", "outputs", "params", right=(3,))
     for entry in package.entries:
-        entries.add_row(entry.name, _signature(entry.inputs), _signature(entry.outputs), str(len(entry.params)))
+        entries.add_row(entry.name, escape(_signature(entry.inputs)), escape(_signature(entry.outputs)), str(len(entry.params)))
     console.print(entries)
 
     rows = table("Kernels", "kernel", "workgroup", "bindings", "scalars", "WGSL B", "SPIR-V B", right=(4, 5))

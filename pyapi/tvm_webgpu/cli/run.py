@@ -14,6 +14,8 @@ import numpy as np
 from tvm_webgpu.errors import InputError, TvmWebgpuError
 from tvm_webgpu.package import Entry, Package, TensorSpec
 
+Value = np.ndarray | int
+
 HELP = "run a package on inputs from .npy files"
 
 DESCRIPTION = """\
@@ -27,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("package", metavar="DIR", help="the package's folder")
     parser.add_argument(
-        "--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input (repeatable; - is stdin)"
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.npy",
+        help="an input (repeatable); an integer stands for itself, e.g. total=7, and - is stdin",
     )
     parser.add_argument(
         "--output",
@@ -67,30 +73,28 @@ def choose_entry(package: Package, name: str | None) -> Entry:
     return package.entry(name or "main")
 
 
-def read_inputs(entry: Entry, arguments: Sequence[str]) -> dict[str, np.ndarray]:
-    """NAME=FILE pairs to arrays that fit the entry; InputError says which does not, and why."""
+def read_inputs(entry: Entry, arguments: Sequence[str]) -> dict[str, Value]:
+    """NAME=FILE pairs to values that fit the entry; InputError says which does not, and why."""
     specs = {spec.name: spec for spec in entry.inputs}
-    arrays: dict[str, np.ndarray] = {}
+    values: dict[str, Value] = {}
     for argument in arguments:
         name, separator, path = argument.partition("=")
         if not separator:
             raise InputError(f"--input {argument!r} is not of the form NAME=FILE.npy")
         if name not in specs:
             raise InputError(f"entry {entry.name!r} has no input {name!r}; it has {', '.join(specs) or 'none'}")
-        arrays[name] = _read_array(name, path)
-    if missing := [f"{name} ({spec})" for name, spec in specs.items() if name not in arrays]:
+        values[name] = _read_value(specs[name], path)
+    if missing := [f"{name} ({spec})" for name, spec in specs.items() if name not in values]:
         raise InputError(f"missing input {', '.join(missing)}; give --input NAME=FILE.npy")
-    check_inputs(specs, arrays)
-    return arrays
+    check_shapes(specs, {name: value for name, value in values.items() if isinstance(value, np.ndarray)})
+    return values
 
 
-def check_inputs(specs: Mapping[str, TensorSpec], arrays: Mapping[str, np.ndarray]) -> None:
+def check_shapes(specs: Mapping[str, TensorSpec], arrays: Mapping[str, np.ndarray]) -> None:
     """Checks dtypes and shapes, and that a symbol has one value; InputError otherwise."""
     values: dict[str, tuple[int, str]] = {}
     for name, array in arrays.items():
         spec = specs[name]
-        if spec.kind == "object":
-            raise InputError(f"input {name!r} is an opaque object, which no file can hold")
         if str(array.dtype) != spec.dtype:
             raise InputError(f"input {name!r} is {array.dtype}, the model takes {spec.dtype}")
         if array.ndim != len(spec.shape):
@@ -100,6 +104,16 @@ def check_inputs(specs: Mapping[str, TensorSpec], arrays: Mapping[str, np.ndarra
             if size != expected:
                 other = f" ({dim} is {expected} in {whose!r})" if whose and whose != name else ""
                 raise InputError(f"input {name!r} has shape {list(array.shape)}, the model takes {spec}{other}")
+
+
+def _read_value(spec: TensorSpec, text: str) -> Value:
+    if spec.kind == "object":
+        raise InputError(f"input {spec.name!r} is an opaque object, which no file can hold")
+    if spec.kind != "tensor":
+        if not text.removeprefix("-").isdecimal():
+            raise InputError(f"input {spec.name!r} is an integer, not {text!r}")
+        return int(text)
+    return _read_array(spec.name, text)
 
 
 def _read_array(name: str, path: str) -> np.ndarray:
@@ -126,23 +140,25 @@ def _parse_outputs(entry: Entry, arguments: Sequence[str]) -> dict[str, str]:
     return targets
 
 
-def _run_wgpu(directory: str, entry: Entry, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+def _run_wgpu(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
     from tvm_webgpu.executor import load
 
     return load(directory).run(dict(inputs), entry=entry.name)
 
 
-def _run_node(directory: str, entry: Entry, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+def _run_node(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
     from tvm_webgpu.serve import runtime_bundle
 
     script = runtime_bundle() / "node_cli.mjs"
     with tempfile.TemporaryDirectory() as scratch:
         arguments = ["node", str(script), "run", str(directory), "--entry", entry.name]
-        outputs = {spec.name: Path(scratch, f"out{index}.npy") for index, spec in enumerate(entry.outputs)}
-        for index, (name, array) in enumerate(inputs.items()):
+        tensors = [spec.name for spec in entry.outputs if spec.kind == "tensor"]
+        outputs = {name: Path(scratch, f"out{index}.npy") for index, name in enumerate(tensors)}
+        for index, (name, value) in enumerate(inputs.items()):
             path = Path(scratch, f"in{index}.npy")
-            np.save(path, np.ascontiguousarray(array))
-            arguments += ["--input", f"{name}={path}"]
+            if isinstance(value, np.ndarray):
+                np.save(path, np.ascontiguousarray(value))
+            arguments += ["--input", f"{name}={path if isinstance(value, np.ndarray) else value}"]
         for name, path in outputs.items():
             arguments += ["--output", f"{name}={path}"]
         try:

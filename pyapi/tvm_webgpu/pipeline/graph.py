@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.relax import backend, transform
 from tvm.target import Target
 
+from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
@@ -27,7 +28,7 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[Pass]:
     """Constants folded, batch norms gone, common expressions shared; operators are still Relax operators."""
     return [
         # Folding first turns transposed weights into constants, so that scales can be folded into them.
-        transform.DecomposeOpsForInference(),
+        DecomposeBatchNorm(),
         *_fold(),
         FoldAffine(),
         transform.DeadCodeElimination(),
