@@ -39,7 +39,7 @@ def compile_package(model: str, variant: str, folder: Path) -> Result:
     import tvm_webgpu
 
     if not (folder / "manifest.json").exists():
-        build = sys.modules["tvm_webgpu.pipeline.compile"]
+        build = sys.modules["tvm_webgpu.pipeline.build"]
         build_kernels = builtin_wgsl.build_kernels if variant == "builtin" else build.build_kernels
         start = time.perf_counter()
         with mock.patch.object(build, "build_kernels", build_kernels):
