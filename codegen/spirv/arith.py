@@ -6,6 +6,8 @@ be negative needs no fix-up. Vulkan leaves SRem undefined for negative operands,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tvm_webgpu.codegen.spirv.builder import Builder, Id
 from tvm_webgpu.codegen.spirv.facts import Fact
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
@@ -16,12 +18,16 @@ COMPARISONS = ("EQ", "NE", "LT", "LE", "GT", "GE")
 # Results depend on the operands' low bits only: computed in 32 bits whenever the result fits.
 RING = ("Add", "Sub", "Mul", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
-_INT = {"Add": Op.IAdd, "Sub": Op.ISub, "Mul": Op.IMul, "BitwiseAnd": Op.BitwiseAnd, "BitwiseOr": Op.BitwiseOr,
-        "BitwiseXor": Op.BitwiseXor, "LShift": Op.ShiftLeftLogical, "EQ": Op.IEqual, "NE": Op.INotEqual}
-_FLOAT = {"Add": Op.FAdd, "Sub": Op.FSub, "Mul": Op.FMul, "Div": Op.FDiv, "Min": Ext.FMin,
-          "Max": Ext.FMax, "EQ": Op.FOrdEqual, "NE": Op.FUnordNotEqual, "LT": Op.FOrdLessThan,
-          "LE": Op.FOrdLessThanEqual, "GT": Op.FOrdGreaterThan, "GE": Op.FOrdGreaterThanEqual}
-OPS: dict[str, dict[str, Op | Ext]] = {
+_INT: dict[str, Op | Ext] = {
+    "Add": Op.IAdd, "Sub": Op.ISub, "Mul": Op.IMul, "BitwiseAnd": Op.BitwiseAnd, "BitwiseOr": Op.BitwiseOr,
+    "BitwiseXor": Op.BitwiseXor, "LShift": Op.ShiftLeftLogical, "EQ": Op.IEqual, "NE": Op.INotEqual,
+}
+_FLOAT: dict[str, Op | Ext] = {
+    "Add": Op.FAdd, "Sub": Op.FSub, "Mul": Op.FMul, "Div": Op.FDiv, "Min": Ext.FMin, "Max": Ext.FMax,
+    "EQ": Op.FOrdEqual, "NE": Op.FUnordNotEqual, "LT": Op.FOrdLessThan, "LE": Op.FOrdLessThanEqual,
+    "GT": Op.FOrdGreaterThan, "GE": Op.FOrdGreaterThanEqual,
+}
+OPS: dict[str, Mapping[str, Op | Ext]] = {
     "bool": {"And": Op.LogicalAnd, "Or": Op.LogicalOr, "EQ": Op.LogicalEqual, "NE": Op.LogicalNotEqual,
              "BitwiseAnd": Op.LogicalAnd, "BitwiseOr": Op.LogicalOr, "BitwiseXor": Op.LogicalNotEqual,
              "Min": Op.LogicalAnd, "Max": Op.LogicalOr, "Add": Op.LogicalOr, "Mul": Op.LogicalAnd},
@@ -59,12 +65,12 @@ def _identity(b: Builder, kind: str, x: Val, y: Val) -> Val | None:
     m, n = b.int_value(x.id), b.int_value(y.id)
     if m is not None and n is not None and kind in ("Add", "Sub", "Mul"):
         value = {"Add": m + n, "Sub": m - n, "Mul": m * n}[kind]
-        return const(b, x.rep, value)  # type: ignore[return-value]
-    if n == 0 and kind in ("Add", "Sub", "LShift", "RShift", "BitwiseOr", "BitwiseXor") or n == 1 and kind == "Mul":
+        return const(b, x.rep, value)
+    if (n == 0 and kind in ("Add", "Sub", "LShift", "RShift", "BitwiseOr", "BitwiseXor")) or (n == 1 and kind == "Mul"):
         return x
-    if m == 0 and kind == "Add" or m == 1 and kind == "Mul":
+    if (m == 0 and kind == "Add") or (m == 1 and kind == "Mul"):
         return y
-    return const(b, x.rep, 0) if kind == "Mul" and 0 in (m, n) else None  # type: ignore[return-value]
+    return const(b, x.rep, 0) if kind == "Mul" and 0 in (m, n) else None
 
 
 def _power(b: Builder, y: Val) -> int | None:
@@ -78,22 +84,24 @@ def _floordiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> V
         return Val(x.rep, (b.ext(Ext.Floor, rep_type(b, x.rep, x.lanes), binary(b, "Div", x, y).id),), x.lanes)
     power = _power(b, y)
     if power is not None:
-        return binary(b, "RShift", x, const(b, "i32", power))  # type: ignore[arg-type]
+        return binary(b, "RShift", x, const(b, "i32", power))
     if _both_natural(fx, fy):
         return _divide(b, x, y)
     q = _divide(b, x, y)
     r = binary(b, "Sub", x, binary(b, "Mul", q, y))
-    return binary(b, "Sub", q, _select(b, _needs_fix(b, r, y), const(b, "i32", 1, x.lanes), const(b, "i32", 0, x.lanes)))
+    one, zero = const(b, "i32", 1, x.lanes), const(b, "i32", 0, x.lanes)
+    return binary(b, "Sub", q, _select(b, _needs_fix(b, r, y), one, zero))
 
 
 def _floormod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
     if x.rep in FLOATS:
         r = _float_mod(b, x, y)
         zero = const(b, x.rep, 0.0, x.lanes)
-        opposite = binary(b, "LT", binary(b, "Mul", r, y), zero)  # type: ignore[arg-type]
+        opposite = binary(b, "LT", binary(b, "Mul", r, y), zero)
         return select(b, opposite, binary(b, "Add", r, y), r)
-    if _power(b, y) is not None:
-        return binary(b, "BitwiseAnd", x, const(b, "i32", b.int_value(y.id) - 1))  # type: ignore[arg-type]
+    power = _power(b, y)
+    if power is not None:
+        return binary(b, "BitwiseAnd", x, const(b, "i32", 2**power - 1))
     if _both_natural(fx, fy):
         return Val("i32", (b.op(Op.SRem, rep_type(b, "i32", x.lanes), x.id, y.id),), x.lanes)
     r = binary(b, "Sub", x, binary(b, "Mul", _divide(b, x, y), y))
@@ -101,8 +109,9 @@ def _floormod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> V
 
 
 def _truncdiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
-    if _power(b, y) is not None and fx is not None and fx.lo >= 0:
-        return binary(b, "RShift", x, const(b, "i32", _power(b, y)))  # type: ignore[arg-type]
+    power = _power(b, y)
+    if power is not None and fx is not None and fx.lo >= 0:
+        return binary(b, "RShift", x, const(b, "i32", power))
     return _divide(b, x, y)
 
 
@@ -113,9 +122,9 @@ def _float_mod(b: Builder, x: Val, y: Val) -> Val:
     q = Val(x.rep, (b.ext(Ext.Trunc, type, binary(b, "Div", size, step).id),), x.lanes)
     r = Val(x.rep, (b.ext(Ext.Fma, type, b.op(Op.FNegate, type, q.id), step.id, size.id),), x.lanes)
     zero = const(b, x.rep, 0.0, x.lanes)
-    r = select(b, binary(b, "LT", r, zero), binary(b, "Add", r, step), r)  # type: ignore[arg-type]
+    r = select(b, binary(b, "LT", r, zero), binary(b, "Add", r, step), r)
     r = select(b, binary(b, "GE", r, step), binary(b, "Sub", r, step), r)
-    return select(b, binary(b, "LT", x, zero), Val(x.rep, (b.op(Op.FNegate, type, r.id),), x.lanes), r)  # type: ignore
+    return select(b, binary(b, "LT", x, zero), Val(x.rep, (b.op(Op.FNegate, type, r.id),), x.lanes), r)
 
 
 def _truncmod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
@@ -140,8 +149,8 @@ def _both_natural(fx: Fact | None, fy: Fact | None) -> bool:
 def _needs_fix(b: Builder, r: Val, y: Val) -> Val:
     """Whether a truncated quotient with remainder r is one above the floor: r != 0 and its sign is not y's."""
     zero = const(b, "i32", 0, r.lanes)
-    opposite = binary(b, "LT", binary(b, "BitwiseXor", r, y), zero)  # type: ignore[arg-type]
-    return binary(b, "And", binary(b, "NE", r, zero), opposite)  # type: ignore[arg-type]
+    opposite = binary(b, "LT", binary(b, "BitwiseXor", r, y), zero)
+    return binary(b, "And", binary(b, "NE", r, zero), opposite)
 
 
 def _select(b: Builder, condition: Val, x: Val, y: Val) -> Val:
@@ -167,7 +176,7 @@ def bitcast(b: Builder, rep: str, x: Val) -> Val:
         return x
     n = b.int_value(x.id) if x.lanes == 1 else None
     if n is not None and rep in ("i32", "u32"):
-        return const(b, rep, n)  # type: ignore[return-value]
+        return const(b, rep, n)
     return Val(rep, (b.op(Op.Bitcast, rep_type(b, rep, x.lanes), x.id),), x.lanes)
 
 
@@ -177,13 +186,13 @@ def wrap(b: Builder, x: Val, dtype: str) -> Val:
     if bits is None:
         return x
     if dtype.startswith("u"):
-        return binary(b, "BitwiseAnd", x, const(b, "u32", 2**bits - 1, x.lanes))  # type: ignore[arg-type]
+        return binary(b, "BitwiseAnd", x, const(b, "u32", 2**bits - 1, x.lanes))
     zero, count = b.constant(b.u32, 0), b.constant(b.u32, bits)
     return Val(x.rep, (b.op(Op.BitFieldSExtract, rep_type(b, x.rep, x.lanes), x.id, zero, count),), x.lanes)
 
 
 def to_bool(b: Builder, x: Val) -> Val:
-    return x if x.rep == "bool" else binary(b, "NE", x, const(b, x.rep, 0, x.lanes))  # type: ignore[arg-type]
+    return x if x.rep == "bool" else binary(b, "NE", x, const(b, x.rep, 0, x.lanes))
 
 
 def convert(b: Builder, x: Val, rep: str, dtype: str) -> Val:
@@ -191,7 +200,7 @@ def convert(b: Builder, x: Val, rep: str, dtype: str) -> Val:
     if rep == "bool":
         return to_bool(b, x)
     if x.rep == "bool":
-        return select(b, x, const(b, rep, 1, x.lanes), const(b, rep, 0, x.lanes))  # type: ignore[arg-type]
+        return select(b, x, const(b, rep, 1, x.lanes), const(b, rep, 0, x.lanes))
     if x.rep in FLOATS and rep in FLOATS:
         if x.rep == rep:
             return x

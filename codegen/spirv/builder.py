@@ -10,7 +10,7 @@ out ten times is computed once; integer arithmetic worth it moves in front of th
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -102,6 +102,9 @@ class Function:
     loops: list[Loop] = field(default_factory=list)
 
 
+Arm = Callable[[], tuple[Id, ...]]
+
+
 def text_words(text: str) -> list[int]:
     data = text.encode() + b"\0"
     data += b"\0" * (-len(data) % 4)
@@ -123,6 +126,7 @@ class Builder:
         self._types: dict[int, Id] = {}
         self._functions: list[Function] = []
         self._interface: list[Id] = []
+        self.kept: set[Id] = set()  # variables of the interface with the host, kept even when unused
         self.glsl = self.new_id()
         self.fn: Function = None  # type: ignore[assignment]  # set by the first `function`
         self.void = self.declare(Op.TypeVoid)
@@ -191,6 +195,10 @@ class Builder:
             self._globals.append(Instruction(Op.ConstantComposite, vector, result, [one] * lanes))
         return self._unique[key]
 
+    def constant_value(self, value: Id) -> int | float | bool | None:
+        """What a constant id stands for."""
+        return self._constants.get(value)
+
     def int_value(self, value: Id) -> int | None:
         """The integer a constant id stands for."""
         known = self._constants.get(value)
@@ -256,15 +264,19 @@ class Builder:
     def region(self) -> Region:
         return self.fn.regions[-1]
 
-    def raw(self, op: Op, type: Id | None, *operands: int) -> Id | None:
-        """An instruction with an effect, at this place."""
-        result = self.new_id() if type is not None else None
+    def raw(self, op: Op, type: Id, *operands: int) -> Id:
+        """An instruction with a result that has to stand at this place."""
+        result = self.new_id()
         self._append(len(self.fn.regions) - 1, Instruction(op, type, result, list(operands)))
         return result
 
+    def effect(self, op: Op, *operands: int) -> None:
+        """An instruction without result, at this place."""
+        self._append(len(self.fn.regions) - 1, Instruction(op, None, None, list(operands)))
+
     def _append(self, depth: int, instruction: Instruction) -> None:
         self.fn.regions[depth].block.code.append(instruction)
-        if instruction.result is not None:
+        if instruction.result is not None and instruction.type is not None:
             self._depth[instruction.result] = depth
             self._types[instruction.result] = instruction.type
 
@@ -312,10 +324,10 @@ class Builder:
         return self._types[value]
 
     def load(self, type: Id, pointer: Id) -> Id:
-        return self.raw(Op.Load, type, pointer)  # type: ignore[return-value]
+        return self.raw(Op.Load, type, pointer)
 
     def store(self, pointer: Id, value: Id) -> None:
-        self.raw(Op.Store, None, pointer, value)
+        self.effect(Op.Store, pointer, value)
 
     def local_variable(self, pointee: Id, name: str) -> Id:
         result = self.new_id()
@@ -396,7 +408,7 @@ class Builder:
         if not exits:
             self.terminate(Op.Unreachable)
 
-    def choose(self, condition: Id, then, otherwise) -> tuple[Id, ...]:  # noqa: ANN001
+    def choose(self, condition: Id, then: Arm, otherwise: Arm) -> tuple[Id, ...]:
         """Values of the arm taken, computed lazily; each arm is a function that gives a tuple of ids."""
         results: list[tuple[tuple[Id, ...], Id]] = []
         with self.branch(condition, True) as arms:
@@ -405,7 +417,7 @@ class Builder:
                 values = make()
                 results.append((values, self.region.block.label))
         (a, from_a), (b, from_b) = results
-        return tuple(self.raw(Op.Phi, self.type_of(x), x, from_a, y, from_b) for x, y in zip(a, b))  # type: ignore
+        return tuple(self.raw(Op.Phi, self.type_of(x), x, from_a, y, from_b) for x, y in zip(a, b))
 
     @contextmanager
     def counted_loop(self, start: Id, bound: Id, step: int, type: Id) -> Iterator[Id]:
@@ -470,7 +482,7 @@ class Builder:
                 code += (fn.variables if i == 0 else []) + block.code + block.end
             code.append(Instruction(Op.FunctionEnd, None, None, []))
         code = drop_unused(code)
-        used = {entry, self.glsl, *self._interface}
+        used = {entry, self.glsl, *self._interface, *self.kept}
         used.update(w for ins in code for w in (ins.type, *ins.operands) if isinstance(w, Id))
         globals_: list[Instruction] = []
         for ins in reversed(self._globals):

@@ -12,13 +12,13 @@ from math import log2, log10
 from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, invert, select
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
-from tvm_webgpu.codegen.spirv.values import Val, const, rep_type, splat
+from tvm_webgpu.codegen.spirv.values import Val, const, rep_type
 
 Function = Callable[..., Val]
 
 
 def num(b: Builder, like: Val, value: float) -> Val:
-    return const(b, like.rep, value, like.lanes)  # type: ignore[return-value]
+    return const(b, like.rep, value, like.lanes)
 
 
 def ext(b: Builder, op: Ext, *args: Val) -> Val:
@@ -173,14 +173,17 @@ def power(b: Builder, x: Val, y: Val) -> Val:
     odd = binary(b, "NE", ext(b, Ext.Floor, half), half)
     whole = binary(b, "EQ", ext(b, Ext.Floor, y), y)
     signed_ = select(b, odd, neg(b, size), size)
-    nan = splat(b, Val("f32", (b.opaque_float(0x7FC00000),)), x.lanes)
-    below = select(b, whole, signed_, nan)  # type: ignore[arg-type]
+    one_nan = b.opaque_float(0x7FC00000)
+    lanes = (one_nan,) if x.lanes == 1 else (b.op(Op.CompositeConstruct, rep_type(b, "f32", x.lanes),
+                                                  *[one_nan] * x.lanes),)
+    nan = Val("f32", lanes, x.lanes)
+    below = select(b, whole, signed_, nan)
     result = select(b, binary(b, "LT", x, zero), below, size)
     return select(b, binary(b, "EQ", y, zero), one, result)
 
 
 def _bits(b: Builder, x: Val) -> Val:
-    return binary(b, "BitwiseAnd", bitcast(b, "u32", x), const(b, "u32", 0x7FFFFFFF, x.lanes))  # type: ignore[arg-type]
+    return binary(b, "BitwiseAnd", bitcast(b, "u32", x), const(b, "u32", 0x7FFFFFFF, x.lanes))
 
 
 def classify(kind: str) -> Function:
@@ -190,7 +193,7 @@ def classify(kind: str) -> Function:
 
 def copysign(b: Builder, x: Val, y: Val) -> Val:
     top = const(b, "u32", 0x80000000, x.lanes)
-    sign = binary(b, "BitwiseAnd", bitcast(b, "u32", y), top)  # type: ignore[arg-type]
+    sign = binary(b, "BitwiseAnd", bitcast(b, "u32", y), top)
     return bitcast(b, "f32", binary(b, "BitwiseOr", _bits(b, x), sign))
 
 
@@ -200,7 +203,7 @@ def absolute(b: Builder, x: Val) -> Val:
 
 def count_leading_zeros(b: Builder, x: Val) -> Val:
     top = Val("i32", (b.ext(Ext.FindUMsb, rep_type(b, "i32", x.lanes), bitcast(b, "u32", x).id),), x.lanes)
-    return binary(b, "Sub", const(b, "i32", 31, x.lanes), top)  # type: ignore[arg-type]
+    return binary(b, "Sub", const(b, "i32", 31, x.lanes), top)
 
 
 def popcount(b: Builder, x: Val) -> Val:

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 from tvm.target import Target
-
 from tvm_webgpu.codegen.spirv import arith, calls, storage, wide
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
 from tvm_webgpu.codegen.spirv.builder import Builder, Id, float_bits
 from tvm_webgpu.codegen.spirv.dtypes import INT_RANGE, REPR, DType, dtype_of
-from tvm_webgpu.codegen.spirv.facts import Fact, bind, is_zero_or
+from tvm_webgpu.codegen.spirv.facts import Fact, is_zero_or
 from tvm_webgpu.codegen.spirv.launch import MAX_GRID, Binding, KernelModule, Scalar
 from tvm_webgpu.codegen.spirv.limits import Limits
 from tvm_webgpu.codegen.spirv.opcodes import (
@@ -127,14 +126,17 @@ class Emitter:
         return size[0], size[1], size[2]
 
     def _grid(self) -> tuple[tuple[int | None, int | None, int | None], bool]:
-        extents = [self.scan.extents.get(tag) for tag in GRID_TAGS]
-        grid = tuple(e.value if isinstance(e, prim.IntImm) else 1 if e is None else None for e in extents)
-        folds = extents[2] is None and (grid[0] is None or grid[0] > MAX_GRID)
+        def static(tag: str) -> int | None:
+            extent = self.scan.extents.get(tag)
+            return 1 if extent is None else int(extent.value) if isinstance(extent, prim.IntImm) else None
+
+        grid = (static("blockIdx.x"), static("blockIdx.y"), static("blockIdx.z"))
+        folds = "blockIdx.z" not in self.scan.extents and (grid[0] is None or grid[0] > MAX_GRID)
         for tag, n in list(zip(GRID_TAGS, grid))[1 if folds else 0:]:
             if n is not None and n > MAX_GRID:
                 raise self.unsupported(f"{tag} has {n} workgroups, more than {MAX_GRID}",
                                        "bind fewer, or bind the large extent to blockIdx.x and leave blockIdx.z out")
-        return grid, folds  # type: ignore[return-value]
+        return grid, folds
 
     def _scalars(self, folds: bool) -> list[Scalar]:
         scalars = []
@@ -149,13 +151,14 @@ class Emitter:
         return [*scalars, Scalar("grid_x", "uint32")] if folds else scalars
 
     def _load_scalars(self, scalars: list[Scalar]) -> None:
-        """Puts every scalar's value in the environment; the folded extent under key 0."""
+        """Puts every scalar parameter's value in the environment, and the folded extent in `grid_x`."""
         if not scalars:
             return
         b = self.b
         types = [{"int32": b.i32, "uint32": b.u32, "float32": b.f32}[s.dtype] for s in scalars]
         struct = b.block_struct("scalars", [(t, 4 * i, s.name) for i, (t, s) in enumerate(zip(types, scalars))])
         variable = b.global_variable(Storage.PushConstant, struct, "args")
+        b.kept.add(variable)
         params = [p for p in self.func.params if not isinstance(p.ty, ir.PointerType)]
         for i, (scalar, type) in enumerate(zip(scalars, types)):
             pointer = b.op(Op.AccessChain, b.pointer(Storage.PushConstant, type), variable, b.constant(b.i32, i))
@@ -167,7 +170,7 @@ class Emitter:
                 value = value if dtype.is_wide else self._convert(value, self.rep(dtype), dtype)
                 self.env[params[i].__chandle__()] = value
             else:
-                self.env[0] = value
+                self.grid_x = value
 
     def _thread_indices(self, folds: bool) -> None:
         """Loads the indices in use, and leaves where a folded grid overhangs (uniformly, so barriers are safe)."""
@@ -185,7 +188,7 @@ class Emitter:
             count = b.load(vec3, b.builtin(BuiltIn.NumWorkgroups, "num_workgroups"))
             width = Val("u32", (b.op(Op.CompositeExtract, b.u32, count, 0),))
             x = arith.binary(b, "Add", indices["blockIdx.x"], arith.binary(b, "Mul", indices["blockIdx.z"], width))
-            outside = arith.binary(b, "GE", x, self.env[0])  # type: ignore[arg-type]
+            outside = arith.binary(b, "GE", x, self.grid_x)
             with b.branch(outside.id, False) as arms:
                 next(arms)
                 b.terminate(Op.Return)
@@ -251,7 +254,6 @@ class Emitter:
     def _bind(self, stmt: tirx.Bind) -> None:
         if isinstance(stmt.var.ty, ir.PointerType):
             raise self.unsupported(f"pointer variable {stmt.var.name}")
-        bind(self.facts, stmt)
         self.env[stmt.var.__chandle__()] = self.expr(stmt.value)
 
     def _evaluate(self, stmt: tirx.Evaluate) -> None:
@@ -356,9 +358,15 @@ class Emitter:
             raise self.unsupported(f"expression {kind}")
         return EXPRESSIONS[kind](self, expr)
 
-    def _condition(self, expr: ir.Expr) -> Id:
+    def val(self, expr: ir.Expr) -> Val:
+        """An expression that has to be a scalar, or a vector that SPIR-V has."""
         value = self.expr(expr)
-        return arith.to_bool(self.b, value).id  # type: ignore[arg-type]
+        if isinstance(value, Lanes):
+            raise self.unsupported(f"{dtype_of(expr)} where a scalar is needed, in {expr}")
+        return value
+
+    def _condition(self, expr: ir.Expr) -> Id:
+        return arith.to_bool(self.b, self.val(expr)).id
 
     def low(self, expr: ir.Expr) -> Val:
         """The low 32 bits as i32: all that an index needs, and exact wherever the value fits."""
@@ -369,12 +377,12 @@ class Emitter:
                 return arith.binary(b, kind, self.low(expr.a), self.low(expr.b))
             if isinstance(expr, prim.Cast) and dtype_of(expr.value).is_int:
                 return self.low(expr.value)
-        return self._low_word(self.expr(expr))
+        return self._low_word(self.val(expr))
 
-    def _low_word(self, value: Value) -> Val:
+    def _low_word(self, value: Val) -> Val:
         if value.rep in WIDE:
-            return arith.bitcast(self.b, "i32", Val("u32", (value.ids[0],)))  # type: ignore[union-attr]
-        return arith.convert(self.b, value, "i32", "int32")  # type: ignore[arg-type]
+            return arith.bitcast(self.b, "i32", Val("u32", (value.ids[0],)))
+        return arith.convert(self.b, value, "i32", "int32")
 
     def _fits(self, fact: Fact, dtype: DType) -> bool:
         return fact.within(*INT_RANGE["int32" if dtype.name == "int64" else "uint32"])
@@ -452,10 +460,10 @@ class Emitter:
             result = arith.binary(b, kind, self.low(expr.a), self.low(expr.b))
             return arith.bitcast(b, NARROW[dtype.name], result)
         if fits and self._fits(fx, dtype) and self._fits(fy, dtype):
-            x, y = (self._narrow(self.expr(e), dtype) for e in (expr.a, expr.b))  # type: ignore[arg-type]
+            x, y = (self._narrow(self.val(e), dtype) for e in (expr.a, expr.b))
             return arith.binary(b, kind, x, y, fx, fy)
         rep = self.rep(dtype)
-        x, y = (self._convert(self.expr(e), rep, dtype) for e in (expr.a, expr.b))  # type: ignore[arg-type]
+        x, y = (self._convert(self.val(e), rep, dtype) for e in (expr.a, expr.b))
         result = wide.wide_binary(b, kind, x, y)
         return self._narrow(result, dtype) if fits and not compares else result
 
@@ -472,7 +480,7 @@ class Emitter:
         self._check(source)
         rep = self.rep(target)
         if target.is_wide and target.lanes == 1 and self._fits(self.facts(expr), target) and source.is_int:
-            return self._narrow(self.expr(expr.value), target)  # type: ignore[arg-type]
+            return self._narrow(self.val(expr.value), target)
 
         def one(v: Val) -> Val:
             return arith.wrap(self.b, v, target.name) if v.rep == rep else self._convert(v, rep, target)
@@ -492,16 +500,15 @@ class Emitter:
         values = [self._arm(e, expr, dtype) for e in (x, y)]
         chosen = self.expr(condition)
         if isinstance(values[0], Lanes) or isinstance(values[1], Lanes) or isinstance(chosen, Lanes):
-            conditions = split(b, chosen) if chosen.lanes > 1 else (chosen,) * dtype.lanes  # type: ignore[assignment]
+            conditions = split(b, chosen) * (dtype.lanes // chosen.lanes)
             return join(b, [arith.select(b, c, p, q)
                             for c, p, q in zip(conditions, *(split(b, v) for v in values))])
         return arith.select(b, chosen, values[0], values[1])
 
     def _arm(self, arm: ir.Expr, whole: ir.Expr, dtype: DType) -> Value:
-        value = self.expr(arm)
         if dtype.is_wide and dtype.lanes == 1 and self._fits(self.facts(whole), dtype):
-            return self._narrow(value, dtype)  # type: ignore[arg-type]
-        return self._coerce(value, dtype)
+            return self._narrow(self.val(arm), dtype)
+        return self._coerce(self.expr(arm), dtype)
 
     def _lazy(self, expr: ir.Call) -> Value:
         """prim.if_then_else: only the arm taken is computed, unless both are free."""
@@ -530,18 +537,15 @@ class Emitter:
         return self._pick(expr, expr.condition, expr.true_value, expr.false_value)
 
     def _let(self, expr: prim.Let) -> Value:
-        if dtype_of(expr.value).is_int and dtype_of(expr.value).lanes == 1:
-            self.facts.set(expr.var, self.facts(expr.value))
         self.env[expr.var.__chandle__()] = self.expr(expr.value)
         return self.expr(expr.body)
 
     def _ramp(self, expr: prim.Ramp) -> Value:
         b, dtype = self.b, dtype_of(expr)
-        base, stride = self._coerce(self.expr(expr.base), DType(dtype.name)), \
-            self._coerce(self.expr(expr.stride), DType(dtype.name))
+        base, stride = (self._convert(self.val(e), self.rep(dtype), dtype) for e in (expr.base, expr.stride))
         f = wide.wide_binary if dtype.is_wide else arith.binary
         rep = self.rep(dtype)
-        return join(b, [f(b, "Add", base, f(b, "Mul", stride, const(b, rep, i)))  # type: ignore[arg-type]
+        return join(b, [f(b, "Add", base, f(b, "Mul", stride, const(b, rep, i)))
                         for i in range(dtype.lanes)])
 
     def _broadcast(self, expr: prim.Broadcast) -> Value:
@@ -583,7 +587,7 @@ class Emitter:
             raise self.unsupported(f"synchronisation of {scope} memory", "WebGPU synchronises within a workgroup only")
         b = self.b
         workgroup = b.constant(b.u32, Scope.Workgroup)
-        b.raw(Op.ControlBarrier, None, workgroup, workgroup, b.constant(b.u32, SEMANTICS_WORKGROUP))
+        b.effect(Op.ControlBarrier, workgroup, workgroup, b.constant(b.u32, SEMANTICS_WORKGROUP))
         return const(b, "i32", 0)
 
     def _subgroup(self, name: str, args: list[ir.Expr]) -> Value:
@@ -597,7 +601,7 @@ class Emitter:
 
         def one(v: Val) -> Val:
             type = b.u32 if len(v.ids) == 2 else b.type_of(v.id)
-            return Val(v.rep, tuple(b.raw(op, type, scope, i, lane.id) for i in v.ids), v.lanes)  # type: ignore
+            return Val(v.rep, tuple(b.raw(op, type, scope, i, lane.id) for i in v.ids), v.lanes)
 
         return lanewise(b, one, value)
 
@@ -616,10 +620,10 @@ class Emitter:
         """acc + dot of two vectors of four 8-bit integers."""
         b, rep = self.b, self.rep(dtype_of(expr))
         x, y = (split(b, self.expr(a)) for a in args[:2])
-        total = self._coerce(self.expr(args[2]), dtype_of(expr))
+        total = self.val(args[2])
         for p, q in zip(x, y):
             product = arith.binary(b, "Mul", arith.bitcast(b, rep, p), arith.bitcast(b, rep, q))
-            total = arith.binary(b, "Add", total, product)  # type: ignore[arg-type]
+            total = arith.binary(b, "Add", total, product)
         return total
 
     def _reinterpret(self, expr: ir.Call, args: list[ir.Expr]) -> Value:

@@ -15,7 +15,6 @@ from math import gcd
 
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
-
 from tvm_webgpu.codegen.spirv.dtypes import BYTES, INT_RANGE, dtype_of, parse
 
 MAX_BUFFER_BYTES = 2**31
@@ -84,7 +83,7 @@ def _shift_left(a: Fact, b: Fact) -> Fact | None:
 
 
 def _shift_right(a: Fact, b: Fact) -> Fact | None:
-    if not (0 <= b.lo and b.hi < 64):
+    if not (b.lo >= 0 and b.hi < 64):
         return None
     lo, hi = corners(a, b, lambda x, y: x >> y)
     divides = b.lo == b.hi and a.multiple % (1 << b.lo) == 0
@@ -105,6 +104,11 @@ def _or(a: Fact, b: Fact) -> Fact | None:
     return Fact(max(a.lo, b.lo), (1 << max(a.hi, b.hi).bit_length()) - 1)
 
 
+def _xor(a: Fact, b: Fact) -> Fact | None:
+    either = _or(a, b)
+    return either and Fact(0, either.hi)
+
+
 RULES: dict[str, Callable[[Fact, Fact], Fact | None]] = {
     "Add": lambda a, b: Fact(a.lo + b.lo, a.hi + b.hi, gcd(a.multiple, b.multiple)),
     "Sub": lambda a, b: Fact(a.lo - b.hi, a.hi - b.lo, gcd(a.multiple, b.multiple)),
@@ -119,10 +123,8 @@ RULES: dict[str, Callable[[Fact, Fact], Fact | None]] = {
     "RShift": _shift_right,
     "BitwiseAnd": _and,
     "BitwiseOr": _or,
-    "BitwiseXor": lambda a, b: Fact(0, _or(a, b).hi) if a.lo >= 0 and b.lo >= 0 else None,
+    "BitwiseXor": _xor,
 }
-CALLS = {"tirx.bitwise_and": "BitwiseAnd", "tirx.bitwise_or": "BitwiseOr", "tirx.bitwise_xor": "BitwiseXor",
-         "tirx.shift_left": "LShift", "tirx.shift_right": "RShift"}
 
 
 class Facts:
@@ -193,8 +195,6 @@ class Facts:
         if isinstance(expr, prim.Select):
             return self._either(expr.true_value, expr.false_value)
         if isinstance(expr, prim.Let):
-            if dtype_of(expr.value).is_int:
-                self.set(expr.var, self(expr.value))
             return self(expr.body)
         if isinstance(expr, ir.Call):
             name = getattr(expr.op, "name", "")
@@ -202,13 +202,9 @@ class Facts:
                 return self._either(expr.args[1], expr.args[2])
             if name in ("prim.likely", "tirx.tvm_thread_invariant"):
                 return self(expr.args[0])
-            kind = CALLS.get(name, "")
-        if kind not in RULES:
+        if kind not in RULES or not dtype_of(expr.a).is_int:
             return None
-        a, b = (expr.args[0], expr.args[1]) if isinstance(expr, ir.Call) else (expr.a, expr.b)
-        if not dtype_of(a).is_int:
-            return None
-        fact = RULES[kind](self(a), self(b))
+        fact = RULES[kind](self(expr.a), self(expr.b))
         if kind == "Mul" and fact is not None and not fact.fits_i32:
             fact = self._bounded_product(expr, fact)
         return fact
@@ -233,7 +229,7 @@ def is_zero_or(fact: Fact, divisor: int) -> bool:
     return fact.multiple % divisor == 0
 
 
-def bind(facts: Facts, stmt: tirx.Bind) -> None:
-    """Enters a `let` statement."""
+def bind(facts: Facts, stmt: tirx.Bind | prim.Let) -> None:
+    """Enters the variable of a `let` statement or expression."""
     if dtype_of(stmt.value).is_int and dtype_of(stmt.value).lanes == 1:
         facts.set(stmt.var, facts(stmt.value))

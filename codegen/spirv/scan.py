@@ -6,6 +6,7 @@ facts about every variable. `plan_storage` then decides how each piece of memory
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 
@@ -13,7 +14,6 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 from tvm.tirx.buffer import is_buffer_var
-
 from tvm_webgpu.codegen.spirv.dtypes import BYTES, DType, dtype_of, parse
 from tvm_webgpu.codegen.spirv.facts import Fact, Facts, bind, is_zero_or
 from tvm_webgpu.errors import UnsupportedError
@@ -58,8 +58,19 @@ class Scan:
     extents: dict[str, ir.Expr] = field(default_factory=dict)
 
 
-def buffer_dtype(buffer: ir.Var) -> DType:
-    return parse(str(buffer.ty.dtype))
+def buffer_dtype(buffer: ir.Var, kernel: str) -> DType:
+    """The element dtype; raises UnsupportedError for one that WebGPU can't hold."""
+    dtype = parse(str(buffer.ty.dtype))
+    if dtype.name not in BYTES:
+        raise UnsupportedError(f"kernel {kernel}: buffer {buffer.name} of dtype {dtype.name}; WebGPU has no such type, "
+                               "cast it to float32 or another supported one")
+    return dtype
+
+
+def static_size(buffer: ir.Var) -> int | None:
+    """Number of elements, where the shape is constant."""
+    extents = [int(e.value) for e in buffer.ty.shape if isinstance(e, prim.IntImm)]
+    return prod(extents) if len(extents) == len(buffer.ty.shape) else None
 
 
 def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
@@ -81,33 +92,33 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
             source = source.args[0]
         handle = source.__chandle__()
         memory = pointers[handle] if handle in pointers else found.views[handle].memory
-        dtype = buffer_dtype(stmt.buffer)
+        dtype = buffer_dtype(stmt.buffer, kernel)
         offset = stmt.buffer.ty.elem_offset
         if offset is not None and isinstance(offset, prim.IntImm) and offset.value == 0:
             offset = None
         if is_buffer_var(source) and found.views[handle].offset is not None:
             offset = found.views[handle].offset if offset is None else offset + found.views[handle].offset
         found.views[stmt.buffer.__chandle__()] = View(memory, dtype, offset)
-        shape = [e.value if isinstance(e, prim.IntImm) else None for e in stmt.buffer.ty.shape]
+        size = static_size(stmt.buffer)
         if memory.scope == "global":
             found.facts.shape(stmt.buffer)
             for var in scalars:
                 found.facts.scalar(var)
             if not memory.dtype:
                 memory.name, memory.dtype = stmt.buffer.name, dtype.name
-            if memory.elements is None and None not in shape:
-                memory.elements = prod(shape) * dtype.lanes
+            if memory.elements is None and size is not None:
+                memory.elements = size * dtype.lanes
 
     def allocate(stmt: tirx.AllocBuffer) -> None:
         buffer = stmt.buffer
         scope = SCOPES.get(buffer.ty.storage_scope)
-        shape = [e.value if isinstance(e, prim.IntImm) else None for e in buffer.ty.shape]
-        if scope not in ("shared", "local") or None in shape:
+        size = static_size(buffer)
+        if scope not in ("shared", "local") or size is None:
             raise UnsupportedError(
                 f"kernel {kernel}: buffer {buffer.name} of scope {buffer.ty.storage_scope!r} and shape "
-                f"{list(buffer.ty.shape)} can't be allocated in a shader; use shared or local scope and a constant size")
-        dtype = buffer_dtype(buffer)
-        memory = Memory(buffer.name, scope, dtype=dtype.name, elements=prod(shape) * dtype.lanes)
+                f"{list(buffer.ty.shape)} can't be allocated in a shader; use scope shared or local, and constants")
+        dtype = buffer_dtype(buffer, kernel)
+        memory = Memory(buffer.name, scope, dtype=dtype.name, elements=size * dtype.lanes)
         found.memories.append(memory)
         found.views[buffer.__chandle__()] = View(memory, dtype, None)
 
@@ -147,16 +158,21 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
                 memory = found.views[load.source.__chandle__()].memory
                 memory.written = memory.atomic = True
 
-    tvm_ffi.structural_walk(func.body, [
-        (tirx.DeclBuffer, declare),
-        (tirx.AllocBuffer, allocate),
-        (tirx.AttrStmt, attribute),
-        (tirx.For, loop),
-        (tirx.Bind, lambda stmt: bind(found.facts, stmt)),
-        (tirx.BufferStore, lambda s: access(s.buffer, s.indices, True)),
-        (ir.TensorLoad, lambda e: access(e.source, e.indices, False)),
-        (ir.Call, call),
-    ], order="pre")
+    handlers: dict[type, Callable] = {
+        tirx.DeclBuffer: declare,
+        tirx.AllocBuffer: allocate,
+        tirx.AttrStmt: attribute,
+        tirx.For: loop,
+        tirx.Bind: lambda stmt: bind(found.facts, stmt),
+        prim.Let: lambda expr: bind(found.facts, expr),
+        tirx.BufferStore: lambda s: access(s.buffer, s.indices, True),
+        ir.TensorLoad: lambda e: access(e.source, e.indices, False),
+        ir.Call: call,
+    }
+    nodes: list[ir.Node] = []  # handled after the walk: it would turn a typed error into another
+    tvm_ffi.structural_walk(func.body, [(tuple(handlers), nodes.append)], order="pre")
+    for node in nodes:
+        handlers[type(node)](node)
     return found
 
 

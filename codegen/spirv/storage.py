@@ -41,6 +41,7 @@ def declare(b: Builder, memory: Memory, layout: Layout) -> Place:
         lanes = f"x{layout.width}" if layout.width > 1 else ""
         struct = b.block_struct(f"{layout.element}{lanes}_{access}", [(array, 0, "data")], not memory.written)
         variable = b.global_variable(Storage.StorageBuffer, struct, memory.name)
+        b.kept.add(variable)
         b.decorate(variable, Decoration.DescriptorSet, 0)
         b.decorate(variable, Decoration.Binding, memory.binding or 0)
         if not memory.written:
@@ -65,11 +66,11 @@ def _pointer(b: Builder, place: Place, index: Val, component: Val | None = None)
 
 
 def _plus(b: Builder, index: Val, n: int) -> Val:
-    return binary(b, "Add", index, const(b, "i32", n))  # type: ignore[arg-type]
+    return binary(b, "Add", index, const(b, "i32", n))
 
 
 def _shifted(b: Builder, index: Val, kind: str, n: int) -> Val:
-    return binary(b, kind, index, const(b, "i32", n))  # type: ignore[arg-type]
+    return binary(b, kind, index, const(b, "i32", n))
 
 
 # packed fields ---------------------------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ def _load_packed(b: Builder, place: Place, dtype: str, index: Val, lanes: int, w
     for i in range(lanes):
         if i % per_word == 0:
             word = Val("u32", (b.load(b.u32, _pointer(b, place, _plus(b, first, i // per_word))),))
-        elems.append(get(b, word, binary(b, "Add", base, wide.u32(b, i % per_word * bits))))  # type: ignore[arg-type]
+        elems.append(get(b, word, binary(b, "Add", base, wide.u32(b, i % per_word * bits))))
     return join(b, elems)
 
 
@@ -246,7 +247,7 @@ def _load_word_view(b: Builder, place: Place, dtype: str, rep: str, index: Val) 
 
 
 def load(b: Builder, place: Place, dtype: str, rep: str, index: Val, lanes: int, whole: bool) -> Value:
-    """`lanes` consecutive elements from `index` (an i32, in elements of `dtype`); `whole`: index is a multiple of lanes.
+    """`lanes` consecutive elements from `index`, an i32 in elements of `dtype`; `whole` says it is a multiple of lanes.
 
     `rep` is what the dtype is computed as.
     """

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm_webgpu.codegen.spirv.builder import Builder, Id
-from tvm_webgpu.codegen.spirv.dtypes import DType
 from tvm_webgpu.codegen.spirv.opcodes import Op
 
 WIDE = ("i64", "u64")
@@ -73,6 +72,9 @@ def join(b: Builder, elems: Sequence[Val]) -> Value:
     if len(elems) > MAX_VECTOR or len(reps) > 1 or reps & set(WIDE):
         return Lanes(tuple(elems))
     rep = elems[0].rep
+    known = {b.constant_value(e.id) for e in elems}
+    if len({e.id for e in elems}) == 1 and None not in known:
+        return const(b, rep, known.pop(), len(elems))  # type: ignore[arg-type]
     vector = b.op(Op.CompositeConstruct, rep_type(b, rep, len(elems)), *[e.id for e in elems])
     return Val(rep, (vector,), len(elems))
 
@@ -84,20 +86,8 @@ def lanewise(b: Builder, f: Callable[..., Val], *values: Value) -> Value:
     return join(b, [f(*lane) for lane in zip(*(split(b, v) for v in values))])
 
 
-def splat(b: Builder, value: Value, lanes: int) -> Value:
-    """A scalar in every lane."""
-    if lanes == 1:
-        return value
-    return join(b, [value] * lanes)  # type: ignore[list-item]
-
-
-def const(b: Builder, rep: str, value: int | float, lanes: int = 1) -> Value:
-    """A constant of a representation."""
+def const(b: Builder, rep: str, value: int | float, lanes: int = 1) -> Val:
+    """A constant; 64-bit ones are scalars."""
     if rep in WIDE:
-        one = Val(rep, (b.constant(b.u32, int(value)), b.constant(b.u32, int(value) >> 32)))
-        return splat(b, one, lanes)
+        return Val(rep, (b.constant(b.u32, int(value)), b.constant(b.u32, int(value) >> 32)))
     return Val(rep, (b.splat(getattr(b, rep), lanes, value),), lanes)
-
-
-def zero_like(b: Builder, dtype: DType, rep: str) -> Value:
-    return const(b, rep, 0, dtype.lanes)

@@ -158,7 +158,7 @@ def divide_unsigned(b: Builder, x: Val, y: Val) -> tuple[Val, Val]:
     if not hasattr(b, "divide_u64"):
         b.divide_u64 = _emit_division(b, vec4)  # type: ignore[attr-defined]
     result = b.raw(Op.FunctionCall, vec4, b.divide_u64, *x.ids, *y.ids)  # type: ignore[attr-defined]
-    parts = [b.op(Op.CompositeExtract, b.u32, result, i) for i in range(4)]  # type: ignore[arg-type]
+    parts = [b.op(Op.CompositeExtract, b.u32, result, i) for i in range(4)]
     return Val("u64", (parts[0], parts[1])), Val("u64", (parts[2], parts[3]))
 
 

@@ -6,7 +6,6 @@ The SPIR-V goes to wgpu (naga) as it is, scalars as immediates, on whatever Vulk
 from __future__ import annotations
 
 import functools
-import math
 import struct
 from collections.abc import Sequence
 
@@ -17,7 +16,6 @@ from tvm import s_tir, te, tirx
 from tvm.s_tir import dlight
 from tvm.sym import Analyzer
 from tvm.tirx.build import split_host_device_mods
-
 from tvm_webgpu.codegen.spirv import KernelModule, emit, fold, lower
 from tvm_webgpu.spirv_tools import validate
 
@@ -133,15 +131,9 @@ def numpy_of(dtype: str) -> np.dtype:
     return np.dtype("bool" if dtype == "bool" else dtype)
 
 
-def elementwise(function, inputs: Sequence[np.ndarray], out: str, target: tvm.target.Target = TARGET) -> np.ndarray:  # noqa: ANN001
+def elementwise(function, inputs: Sequence[np.ndarray], out: str, target: tvm.target.Target = TARGET) -> np.ndarray:
     """function(*elements) -> element, over whole arrays of one length."""
     args = [tensor(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(inputs)]
     result = te.compute(args[0].shape, lambda *i: function(*[a(*i) for a in args]), name="out")
     assert result.dtype == out, (result.dtype, out)
     return run([*args, result], [*inputs, np.zeros(inputs[0].shape, numpy_of(out))], target=target)[-1]
-
-
-def relative_error(got: np.ndarray, want: np.ndarray) -> float:
-    """Largest difference over the largest magnitude of what is wanted."""
-    scale = float(np.max(np.abs(want))) or 1.0
-    return float(np.max(np.abs(got.astype("float64") - want.astype("float64")))) / scale if math.isfinite(scale) else 0.0
