@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tvm_webgpu.errors import PackageError
 
@@ -24,6 +24,7 @@ SHARD_BYTES = 16 << 20
 """A parameter file is closed once it holds this many bytes, so that an executor can fetch several at once."""
 
 Dim = int | str
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TensorSpec:
     shape: tuple[Dim, ...] = ()
     kind: str = "tensor"
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> Json:
         if self.kind == "object":
             return {"name": self.name, "kind": self.kind}
         if self.kind != "tensor":
@@ -47,12 +48,11 @@ class TensorSpec:
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
     @staticmethod
-    def from_json(data: Mapping[str, object]) -> TensorSpec:
-        kind = str(data.get("kind", "tensor"))
+    def from_json(data: Json) -> TensorSpec:
+        kind = data.get("kind", "tensor")
         if kind == "object":
-            return TensorSpec(str(data["name"]), kind=kind)
-        dtype = "" if kind != "tensor" else str(data["dtype"])
-        return TensorSpec(str(data["name"]), dtype, tuple(data["shape"]), kind)  # type: ignore[arg-type]
+            return TensorSpec(data["name"], kind=kind)
+        return TensorSpec(data["name"], data["dtype"] if kind == "tensor" else "", tuple(data["shape"]), kind)
 
     def __str__(self) -> str:
         if self.kind != "tensor":
@@ -215,15 +215,12 @@ class Package:
         manifest = _read_manifest(root)
         try:
             content = {
-                str(record["path"]): _read_file(root, record) for record in manifest["files"] if record["role"] != "debug"
-            }
-            debug = {
-                str(record["path"]): _read_file(root, record)
+                record["path"]: _read_file(root, record)
                 for record in manifest["files"]
-                if record["role"] == "debug" and (root / _plain(str(record["path"]))).is_file()
+                if record["role"] != "debug" or (root / _plain(record["path"])).is_file()
             }
-            by_role = {record["role"]: content.get(str(record["path"]), b"") for record in manifest["files"]}
-            wgsl, spirv = by_role["kernels"], debug.get("kernels.spv", b"")
+            by_role = {record["role"]: content.get(record["path"], b"") for record in manifest["files"]}
+            wgsl, spirv = by_role["kernels"], content.get("kernels.spv", b"")
             return Package(
                 name=manifest["name"],
                 entries=tuple(
@@ -240,19 +237,19 @@ class Package:
                         param["name"],
                         param["dtype"],
                         tuple(param["shape"]),
-                        _slice(content[param["file"]], param["offset"], param["bytes"], param["name"]),
+                        _slice(content[param["file"]], (param["offset"], param["bytes"]), param["name"]),
                     )
                     for param in manifest["params"]
                 ),
                 kernels=tuple(
                     Kernel(
                         kernel["name"],
-                        bytes(_slice(wgsl, *kernel["wgsl"], kernel["name"])).decode(),
+                        bytes(_slice(wgsl, kernel["wgsl"], kernel["name"])).decode(),
                         tuple(kernel["workgroup_size"]),
                         tuple(kernel["bindings"]),
                         tuple(Scalar(scalar["name"], scalar["dtype"]) for scalar in kernel["scalars"]),
                         tuple(kernel["features"]),
-                        bytes(_slice(spirv, *kernel["spirv"], kernel["name"])) if spirv and "spirv" in kernel else b"",
+                        bytes(_slice(spirv, kernel["spirv"], kernel["name"])) if spirv and "spirv" in kernel else b"",
                     )
                     for kernel in manifest["kernels"]
                 ),
@@ -262,7 +259,8 @@ class Package:
                 producer=dict(manifest["producer"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PackageError(f"{root / MANIFEST} is damaged ({type(error).__name__}: {error}); compile it again") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise PackageError(f"{root / MANIFEST} is damaged ({reason}); compile it again") from error
 
 
 def _dump(manifest: Mapping[str, object]) -> str:
@@ -299,7 +297,7 @@ def _shard(params: Sequence[Param]) -> tuple[dict[str, bytes], list[tuple[str, i
     return {path: bytes(data) for path, data in shards.items()}, placed
 
 
-def _read_manifest(root: Path) -> dict[str, object]:
+def _read_manifest(root: Path) -> Json:
     path = root / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
@@ -309,7 +307,7 @@ def _read_manifest(root: Path) -> dict[str, object]:
         raise PackageError(f"{path} is not valid JSON ({error}); compile it again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise PackageError(f"{path} has format {found!r}, this version reads {FORMAT}; compile it again with this version")
+        raise PackageError(f"{path} has format {found!r}, this version reads {FORMAT}; compile the model again")
     return manifest
 
 
@@ -319,20 +317,21 @@ def _plain(path: str) -> str:
     return path
 
 
-def _read_file(root: Path, record: Mapping[str, object]) -> bytes:
-    path = _plain(str(record["path"]))
+def _read_file(root: Path, record: Json) -> bytes:
+    path = _plain(record["path"])
     try:
         data = (root / path).read_bytes()
     except OSError as error:
         raise PackageError(f"can't read {root / path}: {error.strerror}; compile the package again") from error
     if len(data) != record["bytes"]:
-        raise PackageError(f"{root / path} holds {len(data)} bytes, the manifest says {record['bytes']}; it is truncated")
+        raise PackageError(f"{root / path} holds {len(data)} bytes, not {record['bytes']}; it is truncated")
     if hashlib.sha256(data).hexdigest() != record["sha256"]:
         raise PackageError(f"{root / path} does not match its SHA-256 in the manifest; it is damaged")
     return data
 
 
-def _slice(data: bytes, offset: int, length: int, name: str) -> memoryview:
+def _slice(data: bytes, span: Sequence[int], name: str) -> memoryview:
+    offset, length = span
     if offset < 0 or length < 0 or offset + length > len(data):
         raise PackageError(f"{name!r} lies outside of its file")
     return memoryview(data)[offset : offset + length]
@@ -340,16 +339,3 @@ def _slice(data: bytes, offset: int, length: int, name: str) -> memoryview:
 
 def _names(items: Sequence[Entry] | Sequence[Kernel]) -> str:
     return ", ".join(item.name for item in items) or "none"
-
-
-def element_count(shape: Sequence[int]) -> int:
-    """The number of elements of a tensor of this shape."""
-    return math.prod(shape)
-
-
-def symbols(specs: Sequence[TensorSpec]) -> Iterator[str]:
-    """The symbolic dimensions of some inputs, in order of their first use."""
-    seen: dict[str, None] = {}
-    for spec in specs:
-        seen.update(dict.fromkeys(dim for dim in spec.shape if isinstance(dim, str)))
-    yield from seen

@@ -1,4 +1,4 @@
-"""A local web server for a package, the runtime and a page: folders by URL prefix in, files with the right types out."""
+"""A local web server: folders by URL prefix in, their files with the types that browsers insist on out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import mimetypes
 import posixpath
 import urllib.parse
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 from tvm_webgpu.errors import TvmWebgpuError
@@ -34,9 +33,8 @@ HEADERS = {
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *args: object, roots: Mapping[str, Path], quiet: bool, **kwargs: object):
-        self.roots, self.quiet = roots, quiet
-        super().__init__(*args, **kwargs)
+    roots: Mapping[str, Path] = {}
+    quiet = True
 
     def translate_path(self, path: str) -> str:
         path = urllib.parse.unquote(path.partition("?")[0].partition("#")[0])
@@ -76,7 +74,8 @@ def make_server(
         if not folder.is_dir():
             raise TvmWebgpuError(f"can't serve {folder}: no such folder")
     try:
-        return http.server.ThreadingHTTPServer((host, port), partial(_Handler, roots=folders, quiet=quiet))
+        handler = type("Handler", (_Handler,), {"roots": folders, "quiet": quiet})
+        return http.server.ThreadingHTTPServer((host, port), handler)
     except OSError as error:
         raise TvmWebgpuError(f"can't listen on port {port}: {error.strerror}; choose another with --port") from error
 

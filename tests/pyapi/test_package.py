@@ -15,7 +15,9 @@ def package() -> Package:
         name="small",
         entries=(
             Entry("main", (TensorSpec("x", "float32", ("n", 4)),), (TensorSpec("y", "float32", ("n * 2", 4)),), (0, 1)),
-            Entry("step", (TensorSpec("total", shape=("total",), kind="shape"), TensorSpec("cache", kind="object")), ()),
+            Entry(
+                "step", (TensorSpec("total", shape=("total",), kind="shape"), TensorSpec("cache", kind="object")), ()
+            ),
         ),
         params=(Param("w", "float32", (2, 3), bytes(range(24))), Param("b", "int8", (5,), b"\x01\x02\x03\x04\x05")),
         kernels=(

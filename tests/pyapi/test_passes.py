@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tvm
-from tests.pyapi.evaluate import evaluate, operators
 from tvm import relax
 from tvm.relax import op, transform
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
@@ -14,6 +13,8 @@ from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost, const
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
+
+from tests.pyapi.evaluate import evaluate, operators
 
 RNG = np.random.default_rng(1)
 Body = Callable[[relax.BlockBuilder, list[relax.Var]], relax.Expr]
@@ -146,7 +147,9 @@ def test_no_kernel_is_wider_than_the_limit() -> None:
         return total
 
     before = module(body, *[(n, 4)] * 14)
-    fused = run(before, transform.LegalizeOps(), transform.AnnotateTIROpPattern(), FuseWithinLimit(8), transform.FuseTIR())
+    fused = run(
+        before, transform.LegalizeOps(), transform.AnnotateTIROpPattern(), FuseWithinLimit(8), transform.FuseTIR()
+    )
     kernels = [func for func in fused.functions.values() if isinstance(func, tvm.tirx.PrimFunc)]
     assert max(len(func.params) for func in kernels) <= 8
     check_same(before, fused, *[(3, 4)] * 14)

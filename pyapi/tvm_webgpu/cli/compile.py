@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tvm_webgpu.cli.native_log import captured_native_stderr
 from tvm_webgpu.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from tvm_webgpu.pipeline.progress import Listener
 
 HELP = "compile a model to a package"
@@ -35,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the package's folder")
     parser.add_argument("--name", help="the package's name (default: from the model)")
     parser.add_argument(
-        "--target", default="webgpu", help='"webgpu" (default) or JSON, e.g. \'{"kind": "webgpu", "feature.f16": true}\''
+        "--target",
+        default="webgpu",
+        help='"webgpu" (default), or JSON like \'{"kind": "webgpu", "feature.f16": true}\'',
     )
     parser.add_argument(
         "--feature",
@@ -103,19 +108,24 @@ def _parse_shape(text: str) -> tuple[str, list[int | str]]:
 @contextmanager
 def _progress_bar(verbose: bool) -> Iterator[Listener | None]:
     """A bar on stderr, if that is a terminal and the log does not go there."""
-    if verbose or not sys.stderr.isatty():
+    if verbose:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    terminal = sys.stderr.isatty()
+    with captured_native_stderr() as stderr:
+        if not terminal:
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        tasks: dict[str, int] = {}
+        columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(file=stderr, force_terminal=True), transient=True) as progress:
+            tasks: dict[str, TaskID] = {}
 
-        def listen(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = progress.add_task(phase, total=total)
-            progress.update(tasks[phase], completed=done, total=total)
+            def listen(phase: str, done: int, total: int) -> None:
+                if phase not in tasks:
+                    tasks[phase] = progress.add_task(phase, total=total)
+                progress.update(tasks[phase], completed=done, total=total)
 
-        yield listen
+            yield listen

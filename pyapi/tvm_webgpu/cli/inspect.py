@@ -110,7 +110,8 @@ def _print_tables(package: Package, kernels: Iterable[Kernel]) -> None:
 
     entries = table("Entries", "entry", "inputs", "outputs", "params", right=(3,))
     for entry in package.entries:
-        entries.add_row(entry.name, escape(_signature(entry.inputs)), escape(_signature(entry.outputs)), str(len(entry.params)))
+        inputs, outputs = (escape(_signature(specs)) for specs in (entry.inputs, entry.outputs))
+        entries.add_row(entry.name, inputs, outputs, str(len(entry.params)))
     console.print(entries)
 
     rows = table("Kernels", "kernel", "workgroup", "bindings", "scalars", "WGSL B", "SPIR-V B", right=(4, 5))

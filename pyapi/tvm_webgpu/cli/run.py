@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
     outputs = runner(options.package, entry, inputs)
     for name, path in targets.items():
         try:
-            np.save(path, outputs[name])
+            np.save(path, np.asarray(outputs[name]))
         except OSError as error:
             raise InputError(f"can't write {path}: {error.strerror}") from error
     if not targets:
@@ -129,24 +130,24 @@ def _read_array(name: str, path: str) -> np.ndarray:
 
 
 def _parse_outputs(entry: Entry, arguments: Sequence[str]) -> dict[str, str]:
-    names = [spec.name for spec in entry.outputs]
+    names = [spec.name for spec in entry.outputs if spec.kind == "tensor"]
     targets: dict[str, str] = {}
     for argument in arguments:
         name, separator, path = argument.rpartition("=")
-        name = name if separator else names[0]
+        name = name if separator else next(iter(names), "")
         if name not in names:
-            raise InputError(f"entry {entry.name!r} has no output {name!r}; it has {', '.join(names)}")
+            raise InputError(f"entry {entry.name!r} has no tensor {name!r} to write; it gives {', '.join(names) or 'none'}")
         targets[name] = path
     return targets
 
 
-def _run_wgpu(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
+def _run_wgpu(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, object]:
     from tvm_webgpu.executor import load
 
     return load(directory).run(dict(inputs), entry=entry.name)
 
 
-def _run_node(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
+def _run_node(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, object]:
     from tvm_webgpu.serve import runtime_bundle
 
     script = runtime_bundle() / "node_cli.mjs"
@@ -166,13 +167,22 @@ def _run_node(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapp
         except FileNotFoundError as error:
             raise TvmWebgpuError("--executor node needs Node.js 20 or newer as `node` on the PATH") from error
         if result.returncode:
-            lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-            raise TvmWebgpuError(f"node: {lines[-1]}")
+            raise TvmWebgpuError(f"node: {_node_error(result.stderr) or f'exit status {result.returncode}'}")
         return {name: np.load(path) for name, path in outputs.items()}
 
 
-def _print_summary(outputs: Mapping[str, np.ndarray]) -> None:
+def _node_error(stderr: str) -> str:
+    """The last `Kind: message` with what follows it; Dawn's own warnings may stand before."""
+    lines = stderr.strip().splitlines()
+    starts = [index for index, line in enumerate(lines) if re.match(r"[A-Z]\w*: ", line)]
+    return " ".join(line.strip() for line in lines[starts[-1] if starts else -1 :])
+
+
+def _print_summary(outputs: Mapping[str, object]) -> None:
     for name, array in outputs.items():
+        if not isinstance(array, np.ndarray):
+            print(f"{name}: {array if isinstance(array, int | float) else 'an opaque object'}")
+            continue
         print(f"{name}: {array.dtype}{list(array.shape)}")
         if array.size and array.ndim == 2 and array.dtype.kind == "f":
             for row in array[:4].astype(np.float32):

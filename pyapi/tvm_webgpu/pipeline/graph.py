@@ -17,14 +17,17 @@ from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
 from tvm_webgpu.pipeline.target import storage_buffers
 
-Pass = tvm.transform.Pass
+
+def _fold() -> list[tvm.transform.Pass]:
+    return [
+        FoldConstantsOnHost(),
+        transform.FoldConstant(),
+        transform.CanonicalizeBindings(),
+        transform.DeadCodeElimination(),
+    ]
 
 
-def _fold() -> list[Pass]:
-    return [FoldConstantsOnHost(), transform.FoldConstant(), transform.CanonicalizeBindings(), transform.DeadCodeElimination()]
-
-
-def simplify(target: Target, mixed_precision: bool = False) -> Sequence[Pass]:
+def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.transform.Pass]:
     """Constants folded, batch norms gone, common expressions shared; operators are still Relax operators."""
     return [
         # Folding first turns transposed weights into constants, so that scales can be folded into them.
@@ -39,7 +42,7 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[Pass]:
     ]
 
 
-def to_kernels(target: Target) -> Sequence[Pass]:
+def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
     """Operators become TIR functions, fused and scheduled for the target."""
     return [
         backend.DispatchSampling(),
@@ -53,7 +56,7 @@ def to_kernels(target: Target) -> Sequence[Pass]:
     ]
 
 
-def schedule(target: Target) -> Pass:
+def schedule(target: Target) -> tvm.transform.Pass:
     """A pass that binds every TIR function to the grid."""
     try:
         from tvm_webgpu.codegen.schedule import apply
@@ -66,7 +69,7 @@ def schedule(target: Target) -> Pass:
     return apply(target)
 
 
-def plan(_: Target) -> Sequence[Pass]:
+def plan(_: Target) -> Sequence[tvm.transform.Pass]:
     """Tensors are allocated from planned storage; the graph is a list of calls."""
     return [
         transform.RewriteDataflowReshape(),

@@ -9,7 +9,10 @@ from tvm_webgpu.package import Kernel, Param
 
 
 def required_limits(kernels: Sequence[Kernel], memory: Sequence[int], params: Sequence[Param]) -> dict[str, int]:
-    """`memory` is the workgroup memory of each kernel in bytes; the limits are by the names of the WebGPU specification (https://www.w3.org/TR/webgpu/#limits)."""
+    """The limits by their names in the specification (https://www.w3.org/TR/webgpu/#limits).
+
+    `memory` is the workgroup memory of each kernel in bytes.
+    """
     if not kernels:
         return {}
     sizes = [kernel.workgroup_size for kernel in kernels]

@@ -1,4 +1,4 @@
-"""What plain `tvm.compile(mod, target="webgpu")` calls: pipelines and the device build, in the shapes that TVM wants."""
+"""What plain `tvm.compile(mod, target="webgpu")` calls: pipelines and the device build, as TVM wants them."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def build(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     """
     functions = {gvar.name_hint: func for gvar, func in mod.functions.items()}
     kernels = build_kernels(dict(sorted(functions.items())), resolve_target(target))
-    texts = [f"// {kernel.name}: workgroup {kernel.workgroup_size}, {', '.join(kernel.bindings)}\n{kernel.wgsl}" for kernel in kernels.kernels]
+    texts = [f"// {kernel.name}: bindings {', '.join(kernel.bindings)}\n{kernel.wgsl}" for kernel in kernels.kernels]
     return tvm.get_global_func("runtime.SourceModuleCreate")("\n".join(texts), "wgsl")

@@ -1,4 +1,4 @@
-"""Targets: what a user writes ("webgpu", a dict, a Target) in; a Target with WebGPU's default limits and a wasm host out."""
+"""Targets: "webgpu", a dict or a Target in; a Target with WebGPU's default limits and a wasm host out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from tvm.target import Target
 
 from tvm_webgpu.errors import InputError
 
-HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "mattr": ["+simd128", "+bulk-memory", "+sign-ext"], "vector-width": 128}
+HOST = {
+    "kind": "llvm",
+    "mtriple": "wasm32-unknown-unknown-wasm",
+    "mattr": ["+simd128", "+bulk-memory", "+sign-ext"],
+    "vector-width": 128,
+}
 
 FEATURES = {"f16": "shader-f16", "subgroups": "subgroups"}
 """Target attributes `feature.NAME` and the WebGPU features that they ask of the device."""
@@ -18,7 +23,7 @@ HINTS = ("workgroup_memory", "storage_buffers", "cores")
 """Target attributes `feature.NAME` with a number: what kernels may use beyond the default limits, and tuning hints."""
 
 WORKGROUP_MEMORY = 16384
-"""maxComputeWorkgroupStorageSize: the default limit (https://www.w3.org/TR/webgpu/#limits). TVM's own default is more."""
+"""maxComputeWorkgroupStorageSize: the default limit (https://www.w3.org/TR/webgpu/#limits), half of TVM's own."""
 
 STORAGE_BUFFERS = 8
 """maxStorageBuffersPerShaderStage: the default limit."""

@@ -37,9 +37,10 @@ def _clip(_: relax.BlockBuilder, inputs: Sequence[relax.Expr | None], attrs: dic
     """TVM's importer gives two opaque kernels, which no later pass sees through; constant bounds are `R.clip`."""
     low = _bound(inputs[1], -math.inf) if len(inputs) > 1 else float(attrs.get("min", -math.inf))
     high = _bound(inputs[2], math.inf) if len(inputs) > 2 else float(attrs.get("max", math.inf))
-    if low is None or high is None or "float" not in str(inputs[0].ty.dtype):
+    value = inputs[0]
+    if value is None or low is None or high is None or "float" not in str(value.ty.dtype):
         return None
-    return relax.op.clip(inputs[0], low, high)
+    return relax.op.clip(value, low, high)
 
 
 CONVERTERS: dict[str, Converter] = {"Clip": _clip}

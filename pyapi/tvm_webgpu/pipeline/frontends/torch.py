@@ -6,9 +6,13 @@ import contextlib
 import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvm_webgpu.errors import InputError, UnsupportedError
 from tvm_webgpu.pipeline.model import ImportOptions, Model, Signature, fingerprint
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 def accepts(model: object) -> bool:
@@ -32,7 +36,7 @@ def load_file(path: object, options: ImportOptions) -> Model:
     return load(program, options.with_name(Path(str(path)).stem))
 
 
-def load(program: object, options: ImportOptions) -> Model:
+def load(program: ExportedProgram, options: ImportOptions) -> Model:
     """Imports an ExportedProgram; its dynamic dimensions stay symbolic, its parameters become constants."""
     from tvm.relax.frontend.torch import from_exported_program
 

@@ -59,7 +59,7 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _op_name(expr: object) -> str:
+def _op_name(expr: relax.Expr | None) -> str:
     return getattr(expr.op, "name", "") if isinstance(expr, relax.Call) else ""
 
 
@@ -111,7 +111,7 @@ class _Folder(PyExprMutator):
         channels = int(linear.args[1].ty.shape[weight_axis])
         return np.broadcast_to(value.reshape(-1), (channels,)) if value.size in (1, channels) else None
 
-    def _linear(self, expr: object) -> relax.Call | None:
+    def _linear(self, expr: relax.Expr) -> relax.Call | None:
         rule = LINEAR.get(_op_name(expr))
         return expr if rule is not None and rule.foldable(expr) else None
 
@@ -128,7 +128,7 @@ class _Folder(PyExprMutator):
         shape = [-1] + [1] * (linear.ty.ndim - 1 - axis)
         return constant(vector.reshape(shape).astype(to_numpy(linear.args[1].value).dtype))
 
-    def _biased(self, expr: object) -> tuple[relax.Call, np.ndarray] | None:
+    def _biased(self, expr: relax.Expr) -> tuple[relax.Call, np.ndarray] | None:
         """`linear + bias` whose linear part has no other use, as its two halves."""
         if _op_name(expr) != "relax.add":
             return None
@@ -140,7 +140,7 @@ class _Folder(PyExprMutator):
             return None
         return linear, vector
 
-    def _shift(self, call: relax.Call, producer: object, value: np.ndarray) -> relax.Expr:
+    def _shift(self, call: relax.Call, producer: relax.Expr, value: np.ndarray) -> relax.Expr:
         if (linear := self._linear(producer)) is not None:
             if (vector := self._channel_vector(linear, value)) is None:
                 return call
@@ -152,7 +152,7 @@ class _Folder(PyExprMutator):
                 return relax.op.add(producer.args[0], self._bias(linear, bias + vector))
         return call
 
-    def _scale(self, call: relax.Call, producer: object, value: np.ndarray) -> relax.Expr:
+    def _scale(self, call: relax.Call, producer: relax.Expr, value: np.ndarray) -> relax.Expr:
         if (linear := self._linear(producer)) is not None:
             vector = self._channel_vector(linear, value)
             return call if vector is None else self._scaled(linear, vector)

@@ -6,7 +6,9 @@ model with batch norms; it still runs afterwards for the operators that this tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import SupportsIndex
 
 import ml_dtypes
 import numpy as np
@@ -19,11 +21,11 @@ from tvm_webgpu.pipeline.model import to_numpy
 MAX_GROWTH_BYTES = 1 << 16
 """A result larger than its arguments by more than this (a broadcast, say) is left to the device."""
 
-Rule = Callable[..., np.ndarray]
+Rule = Callable[..., np.ndarray | None]
 
 
-def _ints(shape: object) -> list[int]:
-    return [int(dim) for dim in shape]  # TypeError on a symbolic dimension: the call is then left alone
+def _ints(shape: Iterable[SupportsIndex]) -> list[int]:
+    return [operator.index(dim) for dim in shape]  # TypeError on a symbolic dimension: the call is then left alone
 
 
 RULES: dict[str, Rule] = {
@@ -40,7 +42,7 @@ RULES: dict[str, Rule] = {
     "relax.rsqrt": lambda _, a: (1 / np.sqrt(a)).astype(a.dtype),
     "relax.exp": lambda _, a: np.exp(a),
     "relax.isnan": lambda _, a: np.isnan(a),
-    "relax.where": lambda _, c, a, b: np.where(c, a, b),
+    "relax.where": lambda _, condition, a, b: np.asarray(np.where(condition, a, b)),
     "relax.equal": lambda _, a, b: a == b,
     "relax.less": lambda _, a, b: a < b,
     "relax.greater": lambda _, a, b: a > b,

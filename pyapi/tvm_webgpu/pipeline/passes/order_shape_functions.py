@@ -31,7 +31,7 @@ def _slot(stmt: tirx.Stmt) -> int | None:
 
 def _ordered(func: tirx.PrimFunc) -> tirx.PrimFunc:
     stores = list(func.body.seq) if isinstance(func.body, tirx.SeqStmt) else []
-    slots = [_slot(store) for store in stores]
-    if not stores or None in slots or len(set(slots)) != len(slots):
+    by_slot = {slot: store for store in stores if (slot := _slot(store)) is not None}
+    if not stores or len(by_slot) != len(stores):
         return func
-    return func.with_body(tirx.SeqStmt([store for _, store in sorted(zip(slots, stores), key=lambda pair: pair[0])]))
+    return func.with_body(tirx.SeqStmt([by_slot[slot] for slot in sorted(by_slot)]))
