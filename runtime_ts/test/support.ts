@@ -11,10 +11,10 @@ import { create } from "webgpu";
 export const ROOT = process.env["RUNTIME_TS"] ?? join(dirname(fileURLToPath(import.meta.url)), "../..");
 export const FIXTURE = join(ROOT, "test/fixture/package");
 
-// TVMW_DAWN_DRIVER names a driver that Dawn takes (tests/vulkan); without it SwiftShader, as Debian's chromium has it.
+// VK_DRIVER_FILES names a driver that Dawn takes (tests/vulkan has one); without it SwiftShader, as Debian's chromium
+// has it, so that a machine without a GPU can run the tests.
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
-const driver = process.env["TVMW_DAWN_DRIVER"] ?? (existsSync(SWIFTSHADER) ? SWIFTSHADER : undefined);
-if (driver !== undefined) process.env["VK_DRIVER_FILES"] = driver;
+if (existsSync(SWIFTSHADER)) process.env["VK_DRIVER_FILES"] ??= SWIFTSHADER;
 process.env["XDG_RUNTIME_DIR"] ??= tmpdir(); // or drivers complain on stderr
 
 export const gpu: GPU = create([]);
