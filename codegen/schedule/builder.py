@@ -29,16 +29,32 @@ class Kernel:
         self._scopes: list[list[tirx.Stmt]] = [[]]
         self._flat: dict[tirx.Var, tirx.Buffer] = {}
         self._head: list[tirx.Stmt] = []
+        self._views: set[tirx.Var] = set()
+
+    def allocate(self, buffer: tirx.Buffer) -> None:
+        """An intermediate result in global memory, shared by the kernels of the function."""
+        flat = tirx.decl_buffer((self._size(buffer),), buffer.dtype, buffer.name)
+        self._head.append(tirx.AllocBuffer(flat))
+        self._flat[buffer] = flat
+        self._views.add(flat)
+
+    def is_flat(self, buffer: tirx.Buffer) -> bool:
+        """Whether the buffer is such a view itself."""
+        return buffer in self._views
+
+    def _size(self, buffer: tirx.Buffer) -> tirx.Expr:
+        size = i64(1)
+        for dim in buffer.shape:
+            size = size * dim
+        return self.simplify(size)
 
     def flat(self, buffer: tirx.Buffer) -> tirx.Buffer:
         """A one-dimensional view of a parameter, so that a vector may cross the end of a row."""
         if buffer not in self._flat:
-            size = i64(1)
-            for dim in buffer.shape:
-                size = size * dim
             data = buffer_data(buffer)
-            view = tirx.decl_buffer((self.simplify(size),), buffer.dtype, f"{buffer.name}_flat", data=data)
+            view = tirx.decl_buffer((self._size(buffer),), buffer.dtype, f"{buffer.name}_flat", data=data)
             self._flat[buffer] = view
+            self._views.add(view)
             self._head.append(tirx.DeclBuffer(view, data=data))
         return self._flat[buffer]
 
@@ -51,6 +67,11 @@ class Kernel:
         var = tirx.Var(name, "int64")
         self.analyzer.bind(var, tvm.ir.Range(0, i64(extent)))
         return var
+
+    def know(self, expr: tirx.Expr, extent: Index) -> None:
+        """Tells that a named value lies in [0, extent) wherever it is used."""
+        if isinstance(expr, tirx.Var):
+            self.analyzer.bind(expr, tvm.ir.Range(0, i64(extent)), allow_override=True)
 
     def emit(self, stmt: tirx.Stmt) -> None:
         """Appends a statement to the current scope."""

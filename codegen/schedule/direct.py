@@ -1,101 +1,254 @@
-"""The general schedule: a PrimFunc of normal blocks in, one thread per output element out.
+"""The general schedule: a PrimFunc of loop nests in; kernels with one thread per result, or per few of them, out.
 
-Every reduction accumulates in a register and stores once, together with the elementwise block behind it; padding and
-other injective producers are inlined. It fits anything with spatial and reduction iterators and shapes of any kind,
-so it is both the fallback and the schedule of choice for small windows (pools, depthwise convolutions).
+Every reduction accumulates in registers and stores once, together with the elementwise nest behind it; padding and other
+injective producers are inlined. It fits whatever has spatial and reduction iterators, shapes of any kind, so it is both
+the fallback and the schedule of choice for elementwise work, data movement and small windows (pools, depthwise
+convolutions), where a thread's results share their loads.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tvm import s_tir, tirx
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+import tvm
+import tvm_ffi
+from tvm import tirx
 
-from .blocks import (
-    NotApplicable,
-    inline_injective,
-    is_injective,
-    kinds,
-    loops_of,
-    open_schedule,
-    same_volume,
-    volume,
-)
+from .blocks import NotApplicable
+from .builder import Kernel, i64
 from .limits import Limits
+from .nest import (
+    Nest,
+    Registers,
+    declare_intermediates,
+    emit,
+    flatten,
+    loads_of,
+    nests_of,
+    offset_of,
+    reads_in_place,
+    substitute,
+    uses,
+)
+
+VECTOR = 4
+# dtypes that go in vectors; 64-bit integers are two words on WebGPU.
+VECTOR_DTYPES = {"float32", "float16", "int32", "uint32", "bool", "int8", "uint8"}
 
 
 @dataclass(frozen=True)
 class Direct:
-    """threads: invocations of a workgroup; unroll: reduction loops up to this trip count are unrolled."""
+    """threads: invocations of a workgroup; results: of a thread, next to each other; unroll: reductions up to this many
+    steps (times results) are written out, so that results share loads."""
 
     threads: int = 256
-    unroll: int = 0
+    results: int = 1
+    unroll: int = 64
 
 
-def choose(outputs: int | None, limits: Limits) -> Direct:
-    """Workgroup size for a number of output elements (None: not known at compile time)."""
-    # A single result needs no guard, which `reverse_compute_at` would forget for a buffer without dimensions.
-    if outputs == 1:
-        return Direct(threads=1)
-    # Few outputs: small workgroups, so that every core gets one. 64 is two warps, the least that hides latency.
-    if outputs is not None and outputs < 128 * limits.cores:
-        return Direct(threads=min(64, limits.threads))
-    return Direct(threads=min(256, limits.threads))
+@dataclass(frozen=True)
+class Work:
+    """A kernel: a nest, and the elementwise nest that takes its results in registers (with its iterators' values)."""
+
+    nest: Nest
+    consumer: Nest | None = None
+    mapping: dict[tirx.Var, tirx.Expr] | None = None
 
 
-def schedule(func: tirx.PrimFunc, limits: Limits, params: Direct | None = None) -> s_tir.Schedule:
-    """Schedules every block of `func`; one kernel for each block that could not be attached to another."""
-    sch, blocks = open_schedule(func)
-    blocks = inline_injective(sch, blocks)
-    while blocks:
-        block = blocks.pop(0)
-        if "O" in kinds(sch, block):
-            raise NotApplicable("an iterator is neither spatial nor a reduction")
-        constant, symbolic = volume(sch, block)
-        outputs = None if symbolic else constant
-        chosen = params if params and outputs != 1 else choose(outputs, limits)
-        if is_injective(sch, block) or "R" not in kinds(sch, block):
-            bind_outputs(sch, block, chosen.threads)
+def schedule(func: tirx.PrimFunc, limits: Limits, params: Direct | None = None) -> tirx.PrimFunc:
+    """One kernel for each nest that could not be attached to another. Raises NotApplicable."""
+    nests = nests_of(func)
+    works, kept = attach(func, nests)
+    kernel = Kernel()
+    declare_intermediates(kernel, func, nests, kept)
+    for work in works:
+        write(kernel, work, params or choose(work, limits), limits)
+    return func.with_body(kernel.finish())
+
+
+def attach(func: tirx.PrimFunc, nests: list[Nest]) -> tuple[list[Work], set[tirx.Buffer]]:
+    """Pairs each reduction with its only consumer where that reads result by result; also gives the buffers that
+    thereby never reach memory."""
+    works: dict[int, Work] = {}
+    kept: set[tirx.Buffer] = set()
+    attached: set[int] = set()
+    for i, nest in enumerate(nests):
+        if i in works or i in attached:
             continue
-        consumers = sch.get_consumers(block)
-        anchor = consumers[0] if len(consumers) == 1 else None
-        if anchor is not None and "R" not in kinds(sch, anchor) and same_volume(sch, block, anchor):
-            attach_to_consumer(sch, block, anchor, chosen.threads)
-            name = sch.get(anchor).name_hint
-            blocks = [b for b in blocks if sch.get(b).name_hint != name]
-        else:
-            accumulate_locally(sch, block, chosen.threads)
-    return sch
+        readers = [j for j, other in enumerate(nests) if j != i and set(nest.writes) & set(other.reads)]
+        if nest.reduces and len(readers) == 1 and readers[0] not in works and not set(nest.writes) & set(func.params):
+            (j,) = readers
+            read = [b for b in nest.writes if b in set(nests[j].reads)]
+            mapping = reads_in_place(nests[j], read[0], nest) if len(read) == 1 and not nests[j].reduces else None
+            if mapping is not None:
+                works[j] = Work(nest, nests[j], mapping)
+                attached.add(i)
+                kept.update(nest.writes)
+                continue
+        works[i] = Work(nest)
+    return [works[i] for i in sorted(works)], kept
 
 
-def bind_outputs(sch: s_tir.Schedule, block: SBlockRV, threads: int) -> LoopRV:
-    """Fuses the spatial loops, binds them to a one-dimensional grid, and returns the thread loop."""
-    spatial, reduction = loops_of(sch, block, "S"), loops_of(sch, block, "R")
-    if not spatial:
-        spatial = [sch.add_unit_loop(block)]
-    sch.reorder(*spatial, *reduction)
-    outer, inner = sch.split(sch.fuse(*spatial), factors=[None, threads])
-    sch.bind(outer, "blockIdx.x")
-    sch.bind(inner, "threadIdx.x")
-    return inner
+def choose(work: Work, limits: Limits) -> Direct:
+    """Threads and results per thread by the number of results and the length of their rows."""
+    total = work.nest.spatial.extent
+    if not isinstance(total, int):
+        return Direct(threads=min(256, limits.threads))
+    if total == 1:
+        return Direct(threads=1)
+    results = 1
+    if not work.nest.reduces:
+        # 16 bytes a thread is what a GPU loads best; a thread alone is worse only where there are few results.
+        results = VECTOR if total % VECTOR == 0 else 1
+    else:
+        sizes = [e for _, e in work.nest.spatial.iterators if not (isinstance(e, tirx.IntImm) and int(e) == 1)]
+        row, steps = int(sizes[-1]), work.nest.reduced.extent
+        for candidate in (4, 2):
+            # Sharing loads pays only while every core still has a few workgroups.
+            if row % candidate == 0 and steps * candidate <= Direct.unroll and total // candidate >= 64 * limits.cores:
+                results = candidate
+                break
+    # Few results: small workgroups, so that every core gets one. 64 is two warps, the least that hides latency.
+    threads = 64 if total // results < 128 * limits.cores else 256
+    return Direct(threads=min(threads, limits.threads), results=results)
 
 
-def attach_to_consumer(sch: s_tir.Schedule, block: SBlockRV, anchor: SBlockRV, threads: int) -> None:
-    """Computes a reduction in registers inside the thread of the only block that reads it."""
-    reductions = kinds(sch, block).count("R")
-    thread = bind_outputs(sch, anchor, threads)
-    for i in range(len(sch.get(block).writes)):
-        sch.set_scope(block, i, "local")
-    sch.compute_at(block, thread, preserve_unit_loops=True)
-    sch.decompose_reduction(block, sch.get_loops(block)[-reductions])
+def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
+    """Emits one kernel."""
+    total = work.nest.spatial.extent
+    results = params.results
+    if results > 1 and not work.nest.reduces and not _vectorizes(kernel, work.nest, results):
+        results = 1
+    groups = total // results if isinstance(total, int) else total
+    threads = min(params.threads, limits.threads)
+    whole = isinstance(groups, int) and groups % threads == 0
+    blocks = -(-groups // threads) if isinstance(groups, int) else tvm.tirx.floordiv(groups + (threads - 1), i64(threads))
+    with kernel.threads("blockIdx.x", blocks) as block, kernel.threads("threadIdx.x", threads) as thread:
+        group = kernel.let("group", block * threads + thread)
+        kernel.know(group, groups)
+        with kernel.when(True if whole else group < i64(groups)):
+            if work.nest.reduces:
+                _reduce(kernel, work, group, results, params.unroll)
+            else:
+                with kernel.vectorized(results) as lane:
+                    values = work.nest.spatial.decode(kernel.simplify(group * results + lane))
+                    emit(kernel, work.nest.body, values, {})
 
 
-def accumulate_locally(sch: s_tir.Schedule, block: SBlockRV, threads: int) -> None:
-    """Computes a reduction (of one or more results) in registers and stores the results once."""
-    reductions = kinds(sch, block).count("R")
-    stores = [sch.cache_write(block, i, "local") for i in range(len(sch.get(block).writes))]
-    thread = bind_outputs(sch, block, threads)
+def _reduce(kernel: Kernel, work: Work, group: tirx.Expr, results: int, unroll: int) -> None:
+    nest = work.nest
+    sums = {b: kernel.alloc(f"{b.name}_sum", str(b.dtype), results, "local") for b in nest.writes}
+    spaces = [nest.spatial.decode(kernel.simplify(group * results + r)) for r in range(results)]
+    registers: list[Registers] = [{b: (sums[b], r) for b in nest.writes} for r in range(results)]
+    for space, held in zip(spaces, registers):
+        emit(kernel, nest.init, {**space, **{v: i64(0) for v, _ in nest.reduced.iterators}}, held)
+    steps = nest.reduced.extent
+    if nest.store is not None and isinstance(steps, int) and steps * results <= unroll:
+        _unrolled(kernel, nest, spaces, registers)
+    else:
+        for values in _loops(kernel, list(nest.reduced.iterators)):
+            for space, held in zip(spaces, registers):
+                emit(kernel, nest.body, {**space, **values}, held)
+    if work.consumer is None:
+        for space, held in zip(spaces, registers):
+            _store_sums(kernel, nest, space, held)
+    else:
+        _finish(kernel, work, group, results, sums)
+
+
+def _loops(kernel: Kernel, iterators: list[tuple[tirx.Var, tirx.Expr]]) -> Iterator[dict[tirx.Var, tirx.Expr]]:
+    """Nested serial loops over iterators; yields their values once, inside the innermost."""
+    if not iterators:
+        yield {}
+        return
+    (var, size), *rest = iterators
+    count = int(size) if isinstance(size, tirx.IntImm) else size
+    with kernel.loop(count, var.name) as value:
+        for values in _loops(kernel, rest):
+            yield {var: value, **values}
+
+
+def _unrolled(kernel: Kernel, nest: Nest, spaces: list[dict], registers: list[Registers]) -> None:
+    """Writes the reduction out; equal loads, guards included, happen once."""
+    memo: dict[int, list[tuple[tirx.Expr, tirx.Expr]]] = {}
+
+    def shared(node: tirx.Expr) -> tirx.Expr:
+        entries = memo.setdefault(tvm_ffi.structural_hash(node), [])
+        for known, name in entries:
+            if tvm_ffi.structural_equal(known, node):
+                return name
+        name = kernel.let("loaded", node)
+        entries.append((node, name))
+        return name
+
+    def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
+        return shared(node) if kernel.is_flat(node.source) else node
+
+    def guarded(node: tvm.ir.Call) -> tirx.Expr:
+        lazy = isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else"
+        return shared(node) if lazy and all(kernel.is_flat(x.source) for x in loads_of(node)) else node
+
+    ranges = [range(int(size)) for _, size in nest.reduced.iterators]
+    for step in itertools.product(*ranges):
+        values = {var: i64(at) for (var, _), at in zip(nest.reduced.iterators, step)}
+        for space, held in zip(spaces, registers):
+            value = flatten(kernel, nest.store.value, {**space, **values}, held)
+            value = tvm_ffi.structural_map(value, [(tvm.ir.Call, guarded), (tvm.ir.TensorLoad, load)], order="pre")
+            kernel.store(*held[nest.store.buffer], value)
+
+
+def _store_sums(kernel: Kernel, nest: Nest, space: dict, held: Registers) -> None:
+    stores: list[tirx.BufferStore] = []
+    tvm_ffi.structural_walk(nest.init, (tirx.BufferStore, stores.append), order="post")
     for store in stores:
-        sch.reverse_compute_at(store, thread, preserve_unit_loops=True)
-    sch.decompose_reduction(block, sch.get_loops(block)[-reductions])
+        offset = kernel.simplify(substitute(offset_of(store.buffer, store.indices), space))
+        kernel.store(kernel.flat(store.buffer), offset, kernel.load(*held[store.buffer]))
+
+
+def _finish(kernel: Kernel, work: Work, group: tirx.Expr, results: int, sums: dict[tirx.Buffer, tirx.Buffer]) -> None:
+    """The consumer's work on the sums: a vector at a time where memory allows."""
+
+    def values(lane: tirx.Expr | int) -> dict[tirx.Var, tirx.Expr]:
+        space = work.nest.spatial.decode(kernel.simplify(group * results + lane))
+        return {var: kernel.simplify(substitute(e, space)) for var, e in work.mapping.items()}
+
+    if results > 1 and _vectorizes(kernel, work.consumer, results, work, sums):
+        with kernel.vectorized(results) as lane:
+            emit(kernel, work.consumer.body, values(lane), {b: (s, lane) for b, s in sums.items()})
+        return
+    for r in range(results):
+        emit(kernel, work.consumer.body, values(r), {b: (s, r) for b, s in sums.items()})
+
+
+def _vectorizes(
+    kernel: Kernel, nest: Nest, lanes: int, work: Work | None = None, sums: dict[tirx.Buffer, tirx.Buffer] | None = None
+) -> bool:
+    """Whether `lanes` neighbours of an elementwise nest become plain vector loads and stores."""
+    store = nest.store
+    total = (work.nest if work else nest).spatial.extent
+    if store is None or not isinstance(total, int) or total % lanes or str(store.buffer.dtype) not in VECTOR_DTYPES:
+        return False
+    group, lane = kernel.variable("g", total // lanes), kernel.variable("lane", lanes)
+    values = (work.nest if work else nest).spatial.decode(kernel.simplify(group * lanes + lane))
+    registers: Registers = {}
+    if work:
+        values = {var: kernel.simplify(substitute(e, values)) for var, e in work.mapping.items()}
+        registers = {b: (s, lane) for b, s in sums.items()}
+
+    def steady(expr: tirx.Expr) -> bool:
+        return not uses(expr, lane)
+
+    offset = kernel.simplify(substitute(offset_of(store.buffer, store.indices), values))
+    if not steady(kernel.simplify(offset - lane)):
+        return False
+    value = flatten(kernel, store.value, values, registers)
+    for node in loads_of(value):
+        (index,) = node.indices
+        along = steady(kernel.simplify(index - lane)) and str(node.source.dtype) in VECTOR_DTYPES
+        if not (steady(index) or along):
+            return False
+    # Outside of loads a lane would be a vector of integers: iota, and conditions of padding.
+    bare = tvm_ffi.structural_map(value, (tvm.ir.TensorLoad, lambda node: tirx.Var("x", node.ty)), order="pre")
+    return steady(bare)

@@ -1,7 +1,7 @@
 """Tiled matrix multiplication: a `Product` in, one kernel with workgroup-memory tiles and register tiles out.
 
-A workgroup computes a y by x tile of results. Its threads form `slices` groups; each group walks along its own part of k,
-staging pieces of both operands in workgroup memory (all index arithmetic, padding and casting of operands happens
+A workgroup computes a y by x tile of results. Its threads form `slices` groups; each group walks along its own part of
+k, staging pieces of both operands in workgroup memory (all index arithmetic, padding and casting of operands happens
 here, once per element and workgroup), and accumulates rows x cols results per thread in registers from vector loads.
 The next piece is loaded into registers while the current one is used. At the end the groups' sums meet in the same
 memory.
@@ -18,10 +18,11 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 
+from .axis import Axis
 from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import MAX_BLOCK_Z, Limits
-from .product import VECTOR, Axis, Operand, Product
+from .product import VECTOR, Operand, Product
 from .source import Source, cast, ceil_div, divides, store_result
 
 

@@ -8,7 +8,6 @@ written from a `Product` is the whole PrimFunc.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,37 +17,12 @@ from tvm import s_tir, tirx
 from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx.analysis import undefined_vars
 
+from .axis import Axis
 from .blocks import NotApplicable, inline_injective, kinds, open_schedule
 from .builder import Kernel, i64
+from .nest import loads_of, substitute
 
 VECTOR = 4
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Iterators fused in row-major order. extent is an int where all of them are known."""
-
-    iterators: tuple[tuple[tirx.Var, tirx.Expr], ...]
-
-    @property
-    def extent(self) -> int | tirx.Expr:
-        """Number of positions."""
-        if all(isinstance(e, tirx.IntImm) for _, e in self.iterators):
-            return math.prod(int(e) for _, e in self.iterators)
-        total = i64(1)
-        for _, e in self.iterators:
-            total = total * e
-        return tvm.sym.Analyzer().simplify(total)
-
-    def decode(self, position: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
-        """Value of each iterator at a position."""
-        values: dict[tirx.Var, tirx.Expr] = {}
-        below = i64(1)
-        for i, (var, size) in reversed(list(enumerate(self.iterators))):
-            shifted = tvm.tirx.floordiv(position, below)
-            values[var] = shifted if i == 0 else tvm.tirx.floormod(shifted, size)
-            below = below * size
-        return values
 
 
 @dataclass(frozen=True)
@@ -91,31 +65,6 @@ class Product:
         return values
 
 
-def substitute(expr: tirx.Expr, values: dict[tirx.Var, tirx.Expr]) -> tirx.Expr:
-    """The expression with variables replaced."""
-    return tvm_ffi.structural_map(expr, (tirx.Var, lambda v: values.get(v, v)))
-
-
-def flatten(kernel: Kernel, expr: tirx.Expr, values: dict[tirx.Var, tirx.Expr]) -> tirx.Expr:
-    """The expression at given iterator values, its loads on flat views with simplified offsets."""
-
-    def load(node: tvm.ir.TensorLoad) -> tvm.ir.TensorLoad:
-        buffer = node.source
-        if buffer.scope() != "global" or len(node.indices) == 0:
-            return node
-        (offset,) = buffer.offset_of(list(node.indices))
-        return tirx.BufferLoad(kernel.flat(buffer), [kernel.simplify(offset)])
-
-    return kernel.simplify(tvm_ffi.structural_map(substitute(expr, values), (tvm.ir.TensorLoad, load)))
-
-
-def loads_of(expr: tirx.Expr) -> list[tvm.ir.TensorLoad]:
-    """All loads inside an expression."""
-    found: list[tvm.ir.TensorLoad] = []
-    tvm_ffi.structural_walk(expr, (tvm.ir.TensorLoad, found.append), order="post")
-    return found
-
-
 def recognise(func: tirx.PrimFunc) -> Product:
     """Raises NotApplicable where the function is anything but one sum of products with elementwise work around it."""
     sch, blocks = open_schedule(func)
@@ -127,10 +76,6 @@ def recognise(func: tirx.PrimFunc) -> Product:
     spatial = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.DataPar]
     reduced = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.CommReduce]
     in_a, in_b = set(undefined_vars(factor_a)), set(undefined_vars(factor_b))
-
-    def axis(iters: list[tirx.IterVar]) -> Axis:
-        # Iterators of extent 1 are kept: they decode to 0.
-        return Axis(tuple((it.var, it.dom.extent) for it in iters))
 
     only_a = [it for it in spatial if it.var in in_a and it.var not in in_b]
     only_b = [it for it in spatial if it.var in in_b and it.var not in in_a]
@@ -146,7 +91,7 @@ def recognise(func: tirx.PrimFunc) -> Product:
         raise NotApplicable("the contiguous axis of the result is in both operands")
     own_y, own_x = (only_a, only_b) if x_is_b else (only_b, only_a)
     value_y, value_x = (factor_a, factor_b) if x_is_b else (factor_b, factor_a)
-    s, y, x, k = axis(both + neither), axis(own_y), axis(own_x), axis(reduced)
+    s, y, x, k = Axis.of(both + neither), Axis.of(own_y), Axis.of(own_x), Axis.of(reduced)
     store_buffer, indices, store_value = _store(sch, main, epilogue, result_dtype)
     everything = (s, y, x, k)
     return Product(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tvm
 from tvm import tirx
 
+from .axis import Axis
 from .builder import Kernel, i64
-from .product import VECTOR, Axis, Operand, Product, flatten, substitute
+from .nest import flatten, substitute
+from .product import VECTOR, Operand, Product
 
 
 def divides(part: int, total: int | tirx.Expr) -> bool:

@@ -1,0 +1,44 @@
+"""Fused iterators: a list of iterators in, positions and their decoding out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+
+from .builder import i64
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Iterators fused in row-major order, each with its extent."""
+
+    iterators: tuple[tuple[tirx.Var, tirx.Expr], ...]
+
+    @staticmethod
+    def of(iter_vars: Sequence[tirx.IterVar]) -> Axis:
+        """The axis over some block iterators."""
+        return Axis(tuple((it.var, it.dom.extent) for it in iter_vars))
+
+    @property
+    def extent(self) -> int | tirx.Expr:
+        """Number of positions, an int where all of them are known."""
+        if all(isinstance(e, tirx.IntImm) for _, e in self.iterators):
+            return math.prod(int(e) for _, e in self.iterators)
+        total = i64(1)
+        for _, e in self.iterators:
+            total = total * e
+        return tvm.sym.Analyzer().simplify(total)
+
+    def decode(self, position: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
+        """Value of each iterator at a position."""
+        values: dict[tirx.Var, tirx.Expr] = {}
+        below = i64(1)
+        for i, (var, size) in reversed(list(enumerate(self.iterators))):
+            shifted = tvm.tirx.floordiv(position, below)
+            values[var] = shifted if i == 0 else tvm.tirx.floormod(shifted, size)
+            below = below * size
+        return values

@@ -1,0 +1,191 @@
+"""Blocks as data: a PrimFunc in; its loop nests (iterators, initial and update statements) and who feeds whom out.
+
+Inlining is left to `s_tir.Schedule`; what remains are nests that a kernel writer can emit in any order and mapping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tvm
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.s_tir.schedule import SBlockRV
+from tvm.tirx.analysis import undefined_vars
+
+from .axis import Axis
+from .blocks import NotApplicable, inline_injective, kinds, open_schedule
+from .builder import Kernel, i64
+
+
+@dataclass(frozen=True)
+class Nest:
+    """One block: its spatial and reduced iterators, statements, and the buffers that it reads and writes."""
+
+    spatial: Axis
+    reduced: Axis
+    init: tirx.Stmt | None
+    body: tirx.Stmt
+    reads: tuple[tirx.Buffer, ...]
+    writes: tuple[tirx.Buffer, ...]
+
+    @property
+    def reduces(self) -> bool:
+        """Whether there is a reduction."""
+        return bool(self.reduced.iterators)
+
+    @property
+    def store(self) -> tirx.BufferStore | None:
+        """The only statement of the body, if it is a store."""
+        return self.body if isinstance(self.body, tirx.BufferStore) else None
+
+
+def nests_of(func: tirx.PrimFunc) -> list[Nest]:
+    """The nests that remain after inlining, in order. Raises NotApplicable for blocks of any other kind."""
+    sch, blocks = open_schedule(func)
+    return [_nest(sch, block) for block in inline_injective(sch, blocks)]
+
+
+def _nest(sch: s_tir.Schedule, rv: SBlockRV) -> Nest:
+    block, letters = sch.get(rv), kinds(sch, rv)
+    if "O" in letters or len(block.alloc_buffers) or len(block.match_buffers):
+        raise NotApplicable("a block is neither spatial nor a reduction")
+    if "R" in letters and block.init is None:
+        raise NotApplicable("a reduction has no initial value")
+    by_kind = {k: [it for it, letter in zip(block.iter_vars, letters) if letter == k] for k in "SR"}
+    return Nest(
+        Axis.of(by_kind["S"]),
+        Axis.of(by_kind["R"]),
+        block.init,
+        block.body,
+        tuple(r.source for r in block.reads),
+        tuple(w.source for w in block.writes),
+    )
+
+
+def declare_intermediates(kernel: Kernel, func: tirx.PrimFunc, nests: list[Nest], kept: set[tirx.Buffer]) -> None:
+    """Allocates, in global memory, what one nest writes for another, except the buffers in `kept`."""
+    known = set(func.params)
+    for nest in nests:
+        for buffer in nest.writes:
+            if buffer not in known and buffer not in kept:
+                known.add(buffer)
+                kernel.allocate(buffer)
+
+
+def same_space(a: Axis, b: Axis) -> bool:
+    """Whether two axes have equally many positions, for certain."""
+    return tvm.sym.Analyzer().can_prove_equal(i64(a.extent), i64(b.extent))
+
+
+def reads_in_place(nest: Nest, buffer: tirx.Buffer, writer: Nest) -> dict[tirx.Var, tirx.Expr] | None:
+    """Values of `nest`'s iterators in terms of the writer's, if each position reads what the writer wrote there.
+
+    None where the read is anything but one to one.
+    """
+    if nest.store is None:
+        return None
+    written = _store_indices(writer, buffer)
+    if written is None:
+        return None
+    own = {var for var, _ in nest.spatial.iterators}
+    single = {var for var, size in nest.spatial.iterators if _is_one(size)}
+    mapping: dict[tirx.Var, tirx.Expr] = {var: i64(0) for var in single}
+    found = False
+    for load in loads_of(nest.store.value):
+        if not load.source.same_as(buffer):
+            continue
+        found = True
+        for theirs, ours in zip(load.indices, written, strict=True):
+            if isinstance(theirs, tirx.Var) and theirs in own:
+                if theirs not in single and theirs in mapping and not mapping[theirs].same_as(ours):
+                    return None
+                mapping[theirs] = ours
+            elif not (isinstance(theirs, tirx.IntImm) and int(theirs) == 0):
+                return None
+    complete = found and own <= set(mapping) and same_space(nest.spatial, writer.spatial)
+    return mapping if complete else None
+
+
+def _store_indices(nest: Nest, buffer: tirx.Buffer) -> tuple[tirx.Expr, ...] | None:
+    """Where the nest stores to the buffer, if at one place."""
+    found: list[tirx.BufferStore] = []
+    tvm_ffi.structural_walk(nest.body, (tirx.BufferStore, found.append), order="post")
+    places = {tuple(s.indices) for s in found if s.buffer.same_as(buffer)}
+    return next(iter(places)) if len(places) == 1 else None
+
+
+def _is_one(expr: tirx.Expr) -> bool:
+    return isinstance(expr, tirx.IntImm) and int(expr) == 1
+
+
+def substitute(expr: tirx.Expr, values: dict[tirx.Var, tirx.Expr]) -> tirx.Expr:
+    """The expression with variables replaced."""
+    return tvm_ffi.structural_map(expr, (tirx.Var, lambda v: values.get(v, v)))
+
+
+def loads_of(expr: tirx.Expr) -> list[tvm.ir.TensorLoad]:
+    """All loads inside an expression."""
+    found: list[tvm.ir.TensorLoad] = []
+    tvm_ffi.structural_walk(expr, (tvm.ir.TensorLoad, found.append), order="post")
+    return found
+
+
+def uses(expr: tirx.Expr, var: tirx.Var) -> bool:
+    """Whether the variable occurs."""
+    return any(v.same_as(var) for v in undefined_vars(expr))
+
+
+Registers = dict[tirx.Buffer, tuple[tirx.Buffer, tirx.Expr | int]]
+"""Buffers that live in registers or workgroup memory: where, and at which index."""
+
+
+def flatten(
+    kernel: Kernel, expr: tirx.Expr, values: dict[tirx.Var, tirx.Expr], registers: Registers | None = None
+) -> tirx.Expr:
+    """The expression at given iterator values, its loads on flat views with simplified offsets."""
+
+    def load(node: tvm.ir.TensorLoad) -> tvm.ir.TensorLoad:
+        buffer = node.source
+        if registers and buffer in registers:
+            target, index = registers[buffer]
+            return kernel.load(target, index)
+        if buffer.scope() != "global" or kernel.is_flat(buffer):
+            return node
+        return tirx.BufferLoad(kernel.flat(buffer), [kernel.simplify(offset_of(buffer, node.indices))])
+
+    return kernel.simplify(tvm_ffi.structural_map(substitute(expr, values), (tvm.ir.TensorLoad, load)))
+
+
+def offset_of(buffer: tirx.Buffer, indices: list[tirx.Expr]) -> tirx.Expr:
+    """Row-major offset of an element."""
+    if len(indices) == 0:
+        return i64(0)
+    (offset,) = buffer.offset_of(list(indices))
+    return offset
+
+
+def emit(kernel: Kernel, stmt: tirx.Stmt, values: dict[tirx.Var, tirx.Expr], registers: Registers) -> None:
+    """Emits a block's statement at given iterator values. Raises NotApplicable for loops and calls."""
+    match stmt:
+        case tirx.SeqStmt():
+            inner = dict(values)
+            for item in stmt.seq:
+                if isinstance(item, tirx.Bind):
+                    # A fresh variable each time: a body may be emitted more than once.
+                    inner[item.var] = kernel.let(item.var.name, flatten(kernel, item.value, inner, registers))
+                else:
+                    emit(kernel, item, inner, registers)
+        case tirx.BufferStore():
+            value = flatten(kernel, stmt.value, values, registers)
+            if stmt.buffer in registers:
+                target, index = registers[stmt.buffer]
+                kernel.store(target, index, value)
+            else:
+                offset = kernel.simplify(substitute(offset_of(stmt.buffer, stmt.indices), values))
+                kernel.store(kernel.flat(stmt.buffer), offset, value)
+        case tirx.IfThenElse(else_case=None):
+            with kernel.when(flatten(kernel, stmt.condition, values, registers)):
+                emit(kernel, stmt.then_case, values, registers)
+        case _:
+            raise NotApplicable(f"a block contains {type(stmt).__name__}")
