@@ -189,7 +189,8 @@ def pytest_tests(name, srcs, deps = [], overrides = {}, **kwargs):
         attributes = dict(kwargs)
         attributes.update(overrides.get(src, {}))
         pytest_test(name = test, src = src, deps = deps + ["@pip//:pytest", "@pip//:hypothesis"], **attributes)
-    native.test_suite(name = name, tests = tests)
+    if tests:  # a suite of none would be one of all
+        native.test_suite(name = name, tests = tests)
 
 def _py_action(ctx):
     arguments = ctx.actions.args()
