@@ -1,0 +1,246 @@
+"""SPIR-V types and constants in; WGSL type names, the struct declarations they need, and literals out.
+
+Layout is checked: a member offset or array stride that WGSL's own rules would not give is written with ``@size``,
+``@align`` or a padded element struct; what they cannot express raises UnsupportedError.
+"""
+
+from tvm_webgpu.codegen.wgsl import expr, types
+from tvm_webgpu.codegen.wgsl.constants import Constants, Value
+from tvm_webgpu.codegen.wgsl.expr import Expr
+from tvm_webgpu.codegen.wgsl.memory import Tree, subtree
+from tvm_webgpu.codegen.wgsl.module import Module
+from tvm_webgpu.codegen.wgsl.names import Names
+from tvm_webgpu.codegen.wgsl.types import Array, Matrix, Scalar, Struct, Type, Vector
+from tvm_webgpu.errors import UnsupportedError
+
+MAX_PARTS = 1 << 16  # of a constant written out
+
+
+def round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+class Declarations:
+    """Declares on demand, each thing once, in the order of first need."""
+
+    def __init__(self, module: Module, constants: Constants, names: Names):
+        self.module = module
+        self.constants = constants
+        self.names = names
+        self.lines: list[str] = []
+        self.structs: dict[object, str] = {}
+        self.member_names: dict[int, list[str]] = {}
+        self.layouts: dict[Type, tuple[int, int]] = {}
+        self.hidden: dict[tuple[int, int], str] = {}  # (bits, width) of NaN or infinity -> private variable
+        self.values: dict[int, Expr] = {}
+        self.f16 = False
+
+    # Types
+
+    def type(self, type: Type, tree: Tree = None) -> str:
+        """The WGSL type; ``tree`` says which parts are atomic."""
+        if tree is True:
+            if type not in (types.I32, types.U32):
+                raise UnsupportedError(f"an atomic operation on {type}: WGSL has atomics of i32 and u32 only")
+            return f"atomic<{expr.type_name(type)}>"
+        scalar = types.scalar_of(type)
+        if scalar is not None:
+            name = expr.type_name(type)
+            if name is None:
+                raise UnsupportedError(f"a value of type {describe(type)}: WGSL has no such type")
+            self.f16 = self.f16 or scalar == types.F16
+            return name
+        match type:
+            case Array(elem=elem, length=length):
+                inner = self.type(elem, subtree(tree, None))
+                if self.padded(type):
+                    inner = self.padding_struct(type, tree)
+                return f"array<{inner}>" if length is None else f"array<{inner}, {length}>"
+            case Struct():
+                return self._struct(type, tree)
+        raise UnsupportedError(f"a value of type {describe(type)}: it has no form in WGSL")
+
+    def padded(self, array: Array) -> bool:
+        """Whether the elements need a struct around them to get the array's stride."""
+        if array.stride is None:
+            return False
+        size, align = self.layout(array.elem)
+        return round_up(size, align) != array.stride
+
+    def padding_struct(self, array: Array, tree: Tree = None) -> str:
+        """The name of the struct that pads an array's elements to its stride."""
+        size, align = self.layout(array.elem)
+        assert array.stride is not None
+        if array.stride < size or array.stride % align:
+            raise UnsupportedError(
+                f"an array stride of {array.stride} bytes for {describe(array.elem)}: WGSL needs a multiple of {align} "
+                f"that is at least {size}"
+            )
+        inner = self.type(array.elem, subtree(tree, None))
+        key = ("padding", inner, array.stride)
+        if key not in self.structs:
+            name = self.structs[key] = self.names.make("Padded")
+            self.lines.append(f"struct {name} {{\n  @size({array.stride}) value: {inner},\n}}\n")
+        return self.structs[key]
+
+    def _struct(self, struct: Struct, tree: Tree) -> str:
+        key = (struct, tree)
+        if key in self.structs:
+            return self.structs[key]
+        members = self.members(struct)
+        attributes = self._attributes(struct)
+        lines = []
+        for i, (member, name) in enumerate(zip(struct.members, members)):
+            lines.append(f"  {attributes[i]}{name}: {self.type(member, subtree(tree, i))},\n")
+        name = self.structs[key] = self.names.make(self.module.names.get(struct.id, ""), "S")
+        self.lines.append(f"struct {name} {{\n{''.join(lines)}}}\n")
+        return name
+
+    def members(self, struct: Struct) -> list[str]:
+        """The names of a struct's members."""
+        if struct.id not in self.member_names:
+            if not struct.members:
+                raise UnsupportedError(f"the struct %{struct.id} has no members: WGSL needs one at least")
+            names = Names()
+            self.member_names[struct.id] = [
+                names.make(self.module.member_names.get((struct.id, i), ""), "m") for i in range(len(struct.members))
+            ]
+        return self.member_names[struct.id]
+
+    # Layout (WGSL specification, section 14.4)
+
+    def layout(self, type: Type) -> tuple[int, int]:
+        """(size, alignment) in bytes that WGSL gives the type as declared here. A runtime array counts one element."""
+        if type not in self.layouts:
+            self.layouts[type] = self._layout(type)
+        return self.layouts[type]
+
+    def _layout(self, type: Type) -> tuple[int, int]:
+        match type:
+            case Scalar(width=width):
+                return (max(width // 8, 1), max(width // 8, 1)) if width else (4, 4)
+            case Vector(elem=elem, count=count):
+                size = self.layout(elem)[0]
+                return size * count, size * (2 if count == 2 else 4)
+            case Matrix(column=column, count=count):
+                size, align = self.layout(column)
+                return round_up(size, align) * count, align
+            case Array(elem=elem, length=length, stride=stride):
+                size, align = self.layout(elem)
+                return (stride or round_up(size, align)) * (length or 1), align
+            case Struct():
+                end, align = 0, 1
+                for i, member in enumerate(type.members):
+                    offset = self.module.member_decoration(type.id, i, "Offset")
+                    size, member_align = self.layout(member)
+                    align = max(align, member_align)
+                    end = (round_up(end, member_align) if offset is None else offset) + size
+                return round_up(end, align), align
+        return 4, 4
+
+    def _attributes(self, struct: Struct) -> list[str]:
+        """For each member the ``@size`` that moves the next one to its offset."""
+        m = self.module
+        found = [""] * len(struct.members)
+        end = 0
+        for i, member in enumerate(struct.members):
+            offset = m.member_decoration(struct.id, i, "Offset")
+            size, align = self.layout(member)
+            if offset is None:
+                continue
+            natural = round_up(end, align)
+            where = f"member {i} of the struct %{struct.id} ({describe(member)}) at offset {offset}"
+            if offset % align or offset < natural:
+                raise UnsupportedError(f"{where}: WGSL aligns it to {align} bytes, after what comes before it")
+            if offset > natural:
+                if i == 0:
+                    raise UnsupportedError(f"{where}: in WGSL the first member stands at 0")
+                before = m.member_decoration(struct.id, i - 1, "Offset") or 0
+                found[i - 1] = f"@size({offset - before}) "
+            self._check_matrix(struct, i, member, where)
+            end = offset + size
+        return found
+
+    def _check_matrix(self, struct: Struct, i: int, member: Type, where: str) -> None:
+        while isinstance(member, Array):
+            member = member.elem
+        if not isinstance(member, Matrix):
+            return
+        stride = self.module.member_decoration(struct.id, i, "MatrixStride")
+        natural = round_up(*self.layout(member.column))
+        if self.module.member_decoration(struct.id, i, "RowMajor") is not None:
+            raise UnsupportedError(f"{where}: WGSL's matrices are column-major")
+        if stride is not None and stride != natural:
+            raise UnsupportedError(f"{where}: columns {stride} bytes apart; WGSL's are {natural}")
+
+    # Constants
+
+    def constant(self, id: int) -> Expr:
+        """The expression of a constant."""
+        if id not in self.values:
+            type = self.module.value_types[id]
+            made = self.value(type, self.constants.value(id))
+            if isinstance(type, Array | Struct) and made.const and len(made.text) > 40:
+                name = self.names.make(self.module.names.get(id, ""), "c")
+                self.lines.append(f"const {name} = {made.text};\n")
+                made = Expr(name, const=True)
+            self.values[id] = made
+        return self.values[id]
+
+    def value(self, type: Type, value: Value) -> Expr:
+        """A value of a type, written out."""
+        if isinstance(type, Scalar):
+            bits = value if isinstance(value, int) else 0
+            if type.kind == "bool":
+                return Expr("true" if bits else "false", const=True)
+            self.type(type)
+            if type.kind == "int":
+                return expr.integer(bits, type)
+            return expr.floating(bits, type.width) or self._hidden(bits, type)
+        name = self.type(type)
+        if value is None or not isinstance(value, tuple):
+            return Expr(f"{name}()", const=True)
+        if len(value) > MAX_PARTS:
+            raise UnsupportedError(f"a constant array of {len(value)} elements is too long to write out")
+        parts = [self.value(types.child(type, i) or types.Void(), part) for i, part in enumerate(value)]
+        if isinstance(type, Array) and self.padded(type):
+            wrapper = self.padding_struct(type)
+            parts = [expr.call(wrapper, part) for part in parts]
+        if isinstance(type, Vector):
+            if all(not part for part in value):
+                return Expr(f"{name}()", const=True)
+            if len({part.text for part in parts}) == 1:
+                parts = parts[:1]
+        return expr.call(name, *parts)
+
+    def _hidden(self, bits: int, type: Scalar) -> Expr:
+        """NaN or infinity: read from a private variable, since as a constant expression it is an error in WGSL."""
+        if (bits, type.width) not in self.hidden:
+            name = "nan" if bits & ((1 << (10 if type.width == 16 else 23)) - 1) else "inf"
+            name = self.hidden[bits, type.width] = self.names.make(name)
+            # An f16 is read from the low half of a pair.
+            self.lines.append(f"var<private> {name}: u32 = {bits:#x}u;\n")
+        name = self.hidden[bits, type.width]
+        return Expr(f"bitcast<f32>({name})" if type.width == 32 else f"bitcast<vec2h>({name}).x")
+
+
+def describe(type: Type) -> str:
+    """A type in words, for messages."""
+    match type:
+        case Scalar(kind=kind, width=width, signed=signed):
+            return "bool" if kind == "bool" else f"{'u' if kind == 'int' and not signed else ''}{kind}{width}"
+        case Vector(elem=elem, count=count):
+            return f"vector of {count} {describe(elem)}"
+        case Matrix(column=column, count=count):
+            return f"matrix of {count} columns, each a {describe(column)}"
+        case Array(elem=elem, length=length):
+            return f"{'runtime ' if length is None else ''}array of {describe(elem)}"
+        case Struct(id=id):
+            return f"struct %{id}"
+        case types.Pointer(storage=storage, pointee=pointee):
+            return f"{storage} pointer to {describe(pointee)}"
+        case types.Opaque(name=name):
+            return name
+    return type.__class__.__name__.lower()
+
+
