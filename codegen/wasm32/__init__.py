@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .linker import link
+    from .placement import check_host_functions
     from .tables import Entry, Input, Kernel
 
-__all__ = ["Entry", "Input", "Kernel", "link"]
+__all__ = ["Entry", "Input", "Kernel", "check_host_functions", "link"]
 
 
 def __getattr__(name: str) -> object:

@@ -18,10 +18,11 @@ import tvm
 from tvm_webgpu.errors import InvalidModuleError, TvmWebgpuError, UnsupportedError
 
 from . import executable as relax_executable
+from .placement import check_host_functions
 from .tables import Entry, Input, Kernel, Tables, entry_tables, executable_tables, kernel_functions, quoted
 from .toolchain import zig
 
-__all__ = ["Entry", "Input", "Kernel", "link"]
+__all__ = ["Entry", "Input", "Kernel", "check_host_functions", "link"]
 
 PREBUILT = Path(__file__).parent / "prebuilt"
 TRIPLE = "wasm32-unknown-wasi"
@@ -72,8 +73,9 @@ def _resolve(host_ir: str, kernels: Sequence[Kernel], runtime: llvm.ModuleRef, t
 
 
 def _parse(text: str, layout: str) -> llvm.ModuleRef:
-    """Parses IR for our triple, without what would fix a processor or register a library at start."""
-    text = re.sub(r"^(target |@llvm\.global_ctors|source_filename).*\n", "", text, flags=re.M)
+    """Parses IR for our triple, without what would fix a processor or register a library at start, and debug data."""
+    text = re.sub(r"^(target |@llvm\.global_ctors|source_filename|!llvm\.dbg| *#dbg_).*\n", "", text, flags=re.M)
+    text = re.sub(r",? !dbg !\d+", "", text)
     text = re.sub(r' "(target-cpu|target-features|frame-pointer)"="[^"]*"', "", text)
     text = re.sub(r"^(attributes #\d+ = \{) *\}", r"\1 nounwind }", text, flags=re.M)  # LLVM refuses an empty group
     try:

@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 from tvm.tirx.build import codegen_build, split_host_device_mods
 
-from tvm_webgpu.codegen.wasm32 import Entry, Kernel, link
+from tvm_webgpu.codegen.wasm32 import Entry, Kernel, check_host_functions, link
 
 TARGET = {"kind": "webgpu", "host": {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}}
 AXES = {"blockIdx.x": 0, "blockIdx.y": 1, "blockIdx.z": 2}
@@ -36,13 +36,19 @@ def kernel(index: int, name: str, function: tvm.tirx.PrimFunc) -> Kernel:
     return Kernel(name, index, len(buffers), scalars, tuple(AXES.get(str(tag), 255) for tag in tags))
 
 
+def lower_relax(module: tvm.IRModule) -> tvm.IRModule:
+    target = tvm.target.Target(TARGET)
+    with target:
+        return relax.backend.gpu_generic.get_default_pipeline(target)(module)
+
+
 def compile_host(module: tvm.IRModule) -> Host:
     """Lowers with dlight's schedules and TVM's own passes."""
     target = tvm.target.Target(TARGET)
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}), target:
-        module = relax.backend.gpu_generic.get_default_pipeline(target)(module)
         builder = relax.ExecBuilder()
-        lowered = relax.vm_build._vmcodegen(builder, module, "compiled")
+        lowered = relax.vm_build._vmcodegen(builder, lower_relax(module), "compiled")
+        check_host_functions(lowered)
         functions = relax.vm_build._filter_tir(lowered).with_attr("system_lib_prefix", "")
         functions = tvm.tirx.transform.BindTarget(target.with_host(target.host))(functions)
         pipeline, finalize_host, _ = tvm.tirx.get_tir_pipeline("s_tir")

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tvm
+from tvm import relax
 
 from tests.wasm32 import models
 from tests.wasm32.device import FakeDevice
-from tests.wasm32.host import Host, compile_host
-from tvm_webgpu.codegen.wasm32 import Entry, Input
+from tests.wasm32.host import Host, compile_host, lower_relax
+from tvm_webgpu.codegen.wasm32 import Entry, Input, check_host_functions
 from tvm_webgpu.errors import DeviceError, InputError, PackageError, UnsupportedError
 from tvm_webgpu.executor.commands import Copy, Dispatch
 from tvm_webgpu.executor.instance import INT, OBJECT, TENSOR, VALUE, Instance, Value
@@ -323,6 +324,15 @@ def test_what_the_runtime_lacks_is_refused_by_name() -> None:
         compile_host(models.Branch).link(
             Entry("main", (Input("c", dtype="bool", shape=()), Input("x", dtype="float32", shape=(4,))))
         )
+
+
+def test_computing_on_the_cpu_with_gpu_data_is_refused() -> None:
+    function = models.TwoKernels["both"].with_attr("tirx.is_host_func", True)
+    lowered = relax.vm_build._vmcodegen(relax.ExecBuilder(), lower_relax(models.TwoKernels), "compiled")
+    check_host_functions(lowered)
+    lowered[lowered.get_global_var("both")] = function
+    with pytest.raises(UnsupportedError, match="main calls both, which would compute on the CPU"):
+        check_host_functions(lowered)
 
 
 def test_bytes_depend_on_the_input_alone() -> None:

@@ -76,6 +76,7 @@ class Instance:
                 raise errors.PackageError(f"model.wasm lacks the export {name}; compile the model again")
         self._memory: wasmtime.Memory = exports["memory"]
         self._exports: dict[str, wasmtime.Func] = {name: exports[name] for name in _EXPORTS if name != "memory"}
+        self._room_at, self._room_size = 0, 0
         self._invoke("_initialize")
 
     def _link(self, module: wasmtime.Module) -> wasmtime.Linker:
@@ -137,24 +138,27 @@ class Instance:
             raise _ERRORS[kind](message)
         raise errors.TvmWebgpuError(f"{kind}: {message}")
 
+    def _room(self, size: int) -> int:
+        """A block of linear memory for arguments, kept between calls."""
+        if size > self._room_size:
+            self._invoke("free", self._room_at)
+            self._room_at, self._room_size = self._invoke("malloc", size), size
+            if not self._room_at:
+                raise errors.DeviceError("model.wasm is out of memory")
+        return self._room_at
+
     def _with_values(self, values: Sequence[Value], name: str, *before: int) -> None:
         """Calls `name(*before, values, n)` with the values in linear memory."""
         shapes_at = VALUE.size * len(values)
-        size = shapes_at + 8 * sum(len(value.shape) for value in values)
-        pointer = self._invoke("malloc", max(size, 1))
-        if not pointer:
-            raise errors.DeviceError("model.wasm is out of memory")
-        try:
-            data, shapes = bytearray(), bytearray()
-            for value in values:
-                shape_at = pointer + shapes_at + len(shapes)
-                fields = (value.kind, value.handle, value.object, value.dtype, len(value.shape), shape_at)
-                data += VALUE.pack(*fields, value.payload())
-                shapes += struct.pack(f"<{len(value.shape)}q", *value.shape)
-            self._memory.write(self._store, data + shapes, pointer)
-            self._check(self._invoke(name, *before, pointer, len(values)))
-        finally:
-            self._invoke("free", pointer)
+        pointer = self._room(shapes_at + 8 * sum(len(value.shape) for value in values))
+        data, shapes = bytearray(), bytearray()
+        for value in values:
+            shape_at = pointer + shapes_at + len(shapes)
+            fields = (value.kind, value.handle, value.object, value.dtype, len(value.shape), shape_at)
+            data += VALUE.pack(*fields, value.payload())
+            shapes += struct.pack(f"<{len(value.shape)}q", *value.shape)
+        self._memory.write(self._store, data + shapes, pointer)
+        self._check(self._invoke(name, *before, pointer, len(values)))
 
     def bind_params(self, values: Sequence[Value]) -> None:
         """Hands over the parameters, tensors in manifest order; they must outlive the instance."""
