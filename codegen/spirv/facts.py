@@ -9,7 +9,7 @@ made of.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import gcd
 
@@ -51,6 +51,7 @@ def truncated(x: int, y: int) -> int:
 
 def _quotient(f: Callable[[int, int], int]) -> Callable[[Fact, Fact], Fact | None]:
     def rule(a: Fact, b: Fact) -> Fact | None:
+        b = _divisor(b)
         if b.lo <= 0 <= b.hi:
             return None
         lo, hi = corners(a, b, f)
@@ -61,7 +62,13 @@ def _quotient(f: Callable[[int, int], int]) -> Callable[[Fact, Fact], Fact | Non
     return rule
 
 
+def _divisor(b: Fact) -> Fact:
+    """A divisor is not 0: TIR leaves division by 0 undefined."""
+    return Fact(1, b.hi, b.multiple) if b.lo == 0 < b.hi else b
+
+
 def _floormod(a: Fact, b: Fact) -> Fact | None:
+    b = _divisor(b)
     if b.lo <= 0:
         return None
     if a.lo >= 0 and a.hi < b.lo:
@@ -70,6 +77,7 @@ def _floormod(a: Fact, b: Fact) -> Fact | None:
 
 
 def _truncmod(a: Fact, b: Fact) -> Fact | None:
+    b = _divisor(b)
     if b.lo <= 0:
         return None
     return Fact(max(a.lo, 1 - b.hi) if a.lo < 0 else 0, min(a.hi, b.hi - 1) if a.hi > 0 else 0,
@@ -214,14 +222,35 @@ class Facts:
         return Fact(min(x.lo, y.lo), max(x.hi, y.hi), gcd(x.multiple, y.multiple))
 
     def _bounded_product(self, expr: ir.Expr, fact: Fact) -> Fact:
-        """A product that is part of a buffer's shape is no larger than the buffer."""
+        """A product that is part of a buffer's shape is no larger than the buffer, and a // (b * c) * b than a / c."""
         flat = self._product(expr)
-        if flat is None or flat[0] <= 0:
+        if flat is not None and flat[0] > 0:
+            for product, most in self._products:
+                if not flat[1] - product:
+                    fact = Fact(max(fact.lo, 0), min(fact.hi, flat[0] * most), fact.multiple)
             return fact
-        for product, most in self._products:
-            if not flat[1] - product:
-                fact = Fact(max(fact.lo, 0), min(fact.hi, flat[0] * most), fact.multiple)
-        return fact
+        factors = list(_factors(expr))
+        quotients = [e for e in factors if isinstance(e, prim.FloorDiv)]
+        if len(quotients) != 1 or fact.lo < 0:
+            return fact
+        divisor = self._product(quotients[0].b)
+        scale, names = 1, Counter[int]()
+        for factor in factors:
+            one = (1, Counter[int]()) if factor is quotients[0] else self._product(factor)
+            if one is None:
+                return fact
+            scale, names = scale * one[0], names + one[1]
+        if divisor is None or divisor[0] <= 0 or names - divisor[1]:
+            return fact
+        return Fact(0, min(fact.hi, self(quotients[0].a).hi * scale // divisor[0]), fact.multiple)
+
+
+def _factors(expr: ir.Expr) -> Iterator[ir.Expr]:
+    if isinstance(expr, prim.Mul):
+        yield from _factors(expr.a)
+        yield from _factors(expr.b)
+    else:
+        yield expr
 
 
 def is_zero_or(fact: Fact, divisor: int) -> bool:

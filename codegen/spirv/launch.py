@@ -13,7 +13,7 @@ four things per kernel: the number of bindings, the scalars' dtypes, the tags an
 4. If `folds_grid`: the last scalar, `grid_x` (uint32), is not an argument: it is grid[0]. Then if grid[0] > 65535:
    z = ceil(grid[0] / 65535), x = ceil(grid[0] / z), grid = [x, grid[1], z]. The kernel takes
    WorkgroupId.x + WorkgroupId.z * NumWorkgroups.x for blockIdx.x and returns at once where that is not below grid_x.
-5. A grid entry above 65535 now is an error.
+5. A grid entry above 65535 now is an error, and so is a grid[0] above 2**31 - 1 before.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_GRID = 65535
+MAX_FOLDED_GRID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,6 @@ def fold(grid: tuple[int, int, int], folds_grid: bool) -> tuple[int, int, int]:
     if folds_grid and x > MAX_GRID:
         z = -(-x // MAX_GRID)
         x = -(-x // z)
-    if max(x, y, z) > MAX_GRID:
+    if max(x, y, z) > MAX_GRID or grid[0] > MAX_FOLDED_GRID:
         raise ValueError(f"grid {grid} is larger than {MAX_GRID} workgroups in a dimension")
     return x, y, z

@@ -16,6 +16,7 @@ from tvm.ir.prim import expr as prim
 from tvm.tirx.buffer import is_buffer_var
 from tvm_webgpu.codegen.spirv.dtypes import BYTES, DType, dtype_of, parse
 from tvm_webgpu.codegen.spirv.facts import Fact, Facts, bind, is_zero_or
+from tvm_webgpu.codegen.spirv.launch import MAX_FOLDED_GRID, MAX_GRID
 from tvm_webgpu.errors import UnsupportedError
 
 GRID_TAGS = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
@@ -127,7 +128,8 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
             return
         tag, extent = stmt.node.thread_tag, stmt.value
         found.extents.setdefault(tag, extent)
-        found.facts.set(stmt.node.var, Fact(0, max(found.facts(extent).hi - 1, 0)))
+        most = MAX_FOLDED_GRID if tag == "blockIdx.x" else MAX_GRID  # a runtime launches no more
+        found.facts.set(stmt.node.var, Fact(0, max(min(found.facts(extent).hi, most) - 1, 0)))
 
     def loop(stmt: tirx.For) -> None:
         start, extent = found.facts(stmt.min), found.facts(stmt.extent)
