@@ -1,4 +1,4 @@
-"""The C runtime and wasi-libc -> two files that `linker` joins with every model: `runtime.bc` (LLVM bitcode) and `libc.o`.
+"""The C runtime and wasi-libc -> the two files that `linker` joins with every model: `runtime.bc` and `libc.o`.
 
     python -m tvm_webgpu.codegen.wasm32.build_runtime OUT
 
@@ -20,15 +20,22 @@ import llvmlite.binding as llvm
 from .toolchain import zig
 
 RUNTIME = Path(__file__).parent / "runtime"
-CFLAGS = (
-    "-target wasm32-wasi -mcpu=generic+simd128+bulk_memory+nontrapping_fptoint+sign_ext -std=c17 -O2 -g0 "
-    "-fno-sanitize=all -fno-stack-protector -fomit-frame-pointer -fvisibility=hidden -Wall -Wextra -Werror -Wno-unused-parameter"
-).split()
+CFLAGS = [
+    *("-target", "wasm32-wasi", "-mcpu=generic+simd128+bulk_memory+nontrapping_fptoint+sign_ext"),
+    *("-std=c17", "-O2", "-g0", "-fno-sanitize=all", "-fno-stack-protector", "-fomit-frame-pointer"),
+    *("-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"),
+]
 
 # What host code or LLVM's lowering of it may call; each pulls its object, and the last link drops what is unused.
-LIBC = "malloc calloc realloc free aligned_alloc memcpy memmove memset memcmp strlen strncat abort".split()
-LIBM = """acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh erf exp exp2 expm1 fabs floor fma fmax fmin fmod hypot
-    ldexp log log10 log1p log2 nearbyint pow rint round sin sinh sqrt tan tanh tgamma trunc""".split()
+LIBC = [
+    *("malloc", "calloc", "realloc", "free", "aligned_alloc", "abort"),
+    *("memcpy", "memmove", "memset", "memcmp", "strlen", "strncat"),
+]
+LIBM = [
+    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "sin", "sinh", "tan", "tanh"),
+    *("exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "pow", "sqrt", "cbrt", "hypot", "ldexp"),
+    *("ceil", "floor", "nearbyint", "rint", "round", "trunc", "fabs", "fma", "fmax", "fmin", "fmod", "erf", "tgamma"),
+]
 COMPILER_RT = {
     "__multi3": "wide(wide, wide)",
     "__divti3": "wide(wide, wide)",
@@ -47,10 +54,9 @@ def roots() -> str:
     """A C file that names every function wanted, so that linking it pulls them."""
     names = [*LIBC, *LIBM, *(f"{name}f" for name in LIBM), *COMPILER_RT]
     declarations = [re.sub(r"\(", f" {name}(", f"extern {kind}", count=1) + ";" for name, kind in COMPILER_RT.items()]
-    return "\n".join(
-        ["#include <math.h>", "#include <stdlib.h>", "#include <string.h>", "typedef __int128 wide;", *declarations]
-        + ["void *const tvmw_libc[] = {" + ", ".join(f"(void *){name}" for name in names) + "};", ""]
-    )
+    includes = ["#include <math.h>", "#include <stdlib.h>", "#include <string.h>", "typedef __int128 wide;"]
+    table = "void *const tvmw_libc[] = {" + ", ".join(f"(void *){name}" for name in names) + "};"
+    return "\n".join([*includes, *declarations, table, ""])
 
 
 def bitcode(out: Path) -> None:

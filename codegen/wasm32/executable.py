@@ -13,7 +13,6 @@ from math import prod
 from pathlib import Path
 
 import tvm
-
 from tvm_webgpu.errors import InvalidModuleError, UnsupportedError
 
 MAGIC, TENSOR_MAGIC = 0xD225DE2F4214151E, 0xDD5E40F096B4A13F

@@ -1,8 +1,8 @@
-"""Host code of a model (LLVM IR of TVM's) and its tables -> one WebAssembly module with the ABI of docs/architecture.md.
+"""Host code of a model (TVM's LLVM IR) and its tables -> one WebAssembly module with the ABI of docs/architecture.md.
 
 The IR, the C runtime's bitcode and the tables become one LLVM module: the function slots through which TVM's code calls
-kernels and `vm.builtin.*` are filled with constants, so that after internalising and optimising only what is used stays,
-called directly. wasm-ld then adds what is needed of libc.
+kernels and `vm.builtin.*` are filled with constants, so that after internalising and optimising only what is used
+stays, called directly. wasm-ld then adds what is needed of libc.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 import tvm
-
 from tvm_webgpu.errors import InvalidModuleError, TvmWebgpuError, UnsupportedError
 
 from . import executable as relax_executable

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tvm
 import tvm_ffi
 from tvm import tirx
-
 from tvm_webgpu.errors import UnsupportedError
 
 HEAP = "vm.builtin.alloc_shape_heap"
@@ -21,6 +20,10 @@ DIRECT = {"tirx.tvm_call_cpacked": 0, "tirx.anylist_setitem_call_cpacked": 2}
 def _is_host(function: tirx.PrimFunc) -> bool:
     target = function.attrs.get("target")
     return bool(function.attrs.get("tirx.is_host_func")) or (target is not None and target.kind.name in ("llvm", "c"))
+
+
+def _is_heap(value: object, heaps: set[int]) -> bool:
+    return isinstance(value, tvm.ir.Call) and _op(value) == GET and int(value.args[1]) in heaps
 
 
 def _op(call: tvm.ir.Call) -> str:
@@ -39,8 +42,9 @@ def check_host_functions(module: tvm.IRModule) -> None:
         for call in calls:
             if (at := DIRECT.get(_op(call))) is None or (name := call.args[at].value) not in host:
                 continue
-            if not all(isinstance(a, tvm.ir.Call) and _op(a) == GET and int(a.args[1]) in heaps for a in call.args[at + 1 :]):
+            if not all(_is_heap(value, heaps) for value in call.args[at + 1 :]):
+                caller = gvar.name_hint.removeprefix("__vmtir__")
                 raise UnsupportedError(
-                    f"{gvar.name_hint.removeprefix('__vmtir__')} calls {name}, which would compute on the CPU with data "
-                    "that lies on the GPU; only shapes can be computed there"
+                    f"{caller} calls {name}, which would compute on the CPU with data that lies on the GPU; "
+                    "only shapes can be computed there"
                 )

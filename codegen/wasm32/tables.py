@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tvm_ffi
-
 from tvm_webgpu.errors import UnsupportedError
 
 from .executable import Constant, DType, Executable, TensorConstant
@@ -29,8 +28,8 @@ class Kernel:
     """A device function as host code launches it (codegen/spirv/launch.py).
 
     `name` is the packed function that host code calls and `index` the kernel's place in the manifest; several names may
-    share an index. A launch passes `bindings` buffers, a scalar for each dtype in `scalars` (without the folded extent),
-    and an extent for each of `axes`: 0, 1, 2 for blockIdx.x, y, z, and 255 for tags that the shader fixes.
+    share an index. A launch passes `bindings` buffers, a scalar for each dtype in `scalars` (without the folded
+    extent), and an extent for each of `axes`: 0, 1, 2 for blockIdx.x, y, z, and 255 for tags that the shader fixes.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Arguments -> a run of a tool inside PyPI's ziglang: its C compiler when the runtime is built, its wasm-ld ever after."""
+"""Arguments -> a run of a tool of PyPI's ziglang: its C compiler when the runtime is built, its wasm-ld ever after."""
 
 from __future__ import annotations
 

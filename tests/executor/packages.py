@@ -6,11 +6,11 @@ import functools
 
 import numpy as np
 import tvm
+from tvm_webgpu.codegen import wasm32
+from tvm_webgpu.package import Entry, Kernel, Package, Param, Scalar, TensorSpec
 
 from tests.wasm32 import models
 from tests.wasm32.host import compile_host
-from tvm_webgpu.codegen import wasm32
-from tvm_webgpu.package import Entry, Kernel, Package, Param, Scalar, TensorSpec
 
 MAIN = """
 @group(0) @binding(0) var<storage, read_write> out: array<{type}>;

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import wgpu
-
 import tvm_webgpu
-from tests.executor import packages
+import wgpu
 from tvm_webgpu.errors import InputError, PackageError
 from tvm_webgpu.executor import Executor, State
 from tvm_webgpu.executor.commands import Copy, Fill, decode
 from tvm_webgpu.executor.gpu import Gpu
 from tvm_webgpu.package import Package
+
+from tests.executor import packages
 
 RANDOM = np.random.default_rng(7)
 
@@ -156,15 +156,16 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     folder = packages.scaled().save(tmp_path / "model")
     path = folder / "model.wasm"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(PackageError, match="model.wasm"):
+    with pytest.raises(PackageError, match=r"model\.wasm"):
         tvm_webgpu.load(folder)
 
 
 def test_fills_and_copies(device: wgpu.GPUDevice) -> None:
     gpu = Gpu(device, ())
     first, second = gpu.alloc(64), gpu.alloc(64)
-    words = struct.pack("<5I6I5I", 3 | 5 << 8, first, 8, 16, 0x01020304, 2 | 6 << 8, first, 8, second, 0, 32, *(3 | 5 << 8, first, 0, 12, 0))
-    gpu.flush(memoryview(words).cast("I"))
+    fill, copy = 3 | 5 << 8, 2 | 6 << 8
+    words = [fill, first, 8, 16, 0x01020304, copy, first, 8, second, 0, 32, fill, first, 0, 12, 0]
+    gpu.flush(memoryview(struct.pack(f"<{len(words)}I", *words)).cast("I"))
     data = np.frombuffer(gpu.read([(second, 0, 32)])[0], np.uint32)
     np.testing.assert_array_equal(data, [0x01020304] * 4 + [0] * 4)
     data = np.frombuffer(gpu.read([(first, 0, 32)])[0], np.uint32)
@@ -181,7 +182,7 @@ def test_command_lists_are_decoded() -> None:
         Fill(64, 0, 4, 9),
     ]
     for words in ([0], [9 | 1 << 8], [1 | 99 << 8, 0], [1 | 5 << 8, 3, 1, 1, 1], [2 | 2 << 8, 1]):
-        with pytest.raises(PackageError, match="model.wasm wrote"):
+        with pytest.raises(PackageError, match=r"model\.wasm wrote"):
             list(decode(words, []))
 
 

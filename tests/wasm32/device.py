@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-
 from tvm_webgpu.executor.commands import Copy, Dispatch, Fill, decode
 
 Body = Callable[..., None]

@@ -1,4 +1,4 @@
-"""A Relax module -> host code for `link`, as the compiler's pipeline does it but without shaders: device functions are listed."""
+"""A Relax module -> host code for `link`, as the compiler's pipeline makes it but without shaders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import tvm
 from tvm import relax
 from tvm.tirx.build import codegen_build, split_host_device_mods
-
 from tvm_webgpu.codegen.wasm32 import Entry, Kernel, check_host_functions, link
 
 TARGET = {"kind": "webgpu", "host": {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}}
@@ -30,10 +29,10 @@ class Host:
 
 
 def kernel(index: int, name: str, function: tvm.tirx.PrimFunc) -> Kernel:
-    buffers = [p for p in function.params if not isinstance(p.ty, tvm.ir.PrimType)]
-    scalars = tuple(str(p.ty.dtype).replace("int64", "int32") for p in function.params if isinstance(p.ty, tvm.ir.PrimType))
+    types = [param.ty for param in function.params]
+    scalars = tuple(str(ty.dtype).replace("int64", "int32") for ty in types if isinstance(ty, tvm.ir.PrimType))
     tags = function.attrs["tirx.kernel_launch_params"]
-    return Kernel(name, index, len(buffers), scalars, tuple(AXES.get(str(tag), 255) for tag in tags))
+    return Kernel(name, index, len(types) - len(scalars), scalars, tuple(AXES.get(str(tag), 255) for tag in tags))
 
 
 def lower_relax(module: tvm.IRModule) -> tvm.IRModule:
@@ -58,8 +57,7 @@ def compile_host(module: tvm.IRModule) -> Host:
         path = Path(scratch) / "host.ll"
         library.write_to_file(str(path))
         ir = path.read_text()
-    kernels = {
-        str(function.attrs["global_symbol"]): function for part in device.values() for function in part.functions.values()
-    }
+    functions = [function for part in device.values() for function in part.functions.values()]
+    kernels = {str(function.attrs["global_symbol"]): function for function in functions}
     table = tuple(kernel(index, name, kernels[name]) for index, name in enumerate(sorted(kernels)))
     return Host(ir, builder.get(), table, kernels)

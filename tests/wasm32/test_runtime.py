@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tvm
 from tvm import relax
-
-from tests.wasm32 import models
-from tests.wasm32.device import FakeDevice
-from tests.wasm32.host import Host, compile_host, lower_relax
 from tvm_webgpu.codegen.wasm32 import Entry, Input, check_host_functions
 from tvm_webgpu.errors import DeviceError, InputError, PackageError, UnsupportedError
 from tvm_webgpu.executor.commands import Copy, Dispatch
 from tvm_webgpu.executor.instance import INT, OBJECT, TENSOR, VALUE, Instance, Value
+
+from tests.wasm32 import models
+from tests.wasm32.device import FakeDevice
+from tests.wasm32.host import Host, compile_host, lower_relax
 
 F32 = 2 | 32 << 8 | 1 << 16
 I32 = 32 << 8 | 1 << 16
@@ -101,7 +101,8 @@ def test_batch_size_is_free_and_weights_come_as_parameters() -> None:
             used = {handle for launch in device.last for handle in launch.bindings}
             assert {weight.handle for weight in weights} <= used
     constant = np.arange(4, dtype=np.float32)
-    assert any(np.array_equal(data[:16].view(np.float32), constant) for data in device.buffers.values() if data.nbytes >= 16)
+    contents = [data[:16].view(np.float32) for data in device.buffers.values() if data.nbytes >= 16]
+    assert any(np.array_equal(data, constant) for data in contents)
 
 
 def test_a_second_call_allocates_nothing() -> None:
@@ -219,7 +220,7 @@ def test_integers_reach_kernels_as_scalars() -> None:
     device, instance = start("add_scalar")
     call(instance, [zeros(device, 10), Value(INT, number=-7)])
     assert {word - (word >> 31 << 32) for word in device.last[0].scalars} == {10, -7}
-    with pytest.raises(Exception, match="RangeError: kernel .* does not fit 32 bits"):
+    with pytest.raises(Exception, match=r"RangeError: kernel .* does not fit 32 bits"):
         instance.call(0, [zeros(device, 10), Value(INT, number=1 << 40)])
     with pytest.raises(InputError, match='input "k": expected an integer'):
         instance.call(0, [zeros(device, 10), zeros(device, 1)])
@@ -238,17 +239,15 @@ def test_kv_cache_grows_and_shows_what_was_appended() -> None:
         view, grown = instance.call(1, arguments)
         assert grown.object == cache.object
         np.testing.assert_array_equal(device.get(view.handle, view.shape), everything[:done])
-        instance.release(view.object)
+        if done < 9:
+            instance.release(view.object)
         instance.release(grown.object)
-    with pytest.raises(InputError, match="holds 10 rows of shape .2, 4.; a view of shape .99, 2, 4. was asked for"):
+    with pytest.raises(InputError, match=r"holds 10 rows of shape .2, 4.; a view of shape .99, 2, 4. was asked for"):
         instance.call(1, [zeros(device, 1, 2, 4), Value(INT, number=99), Value(OBJECT, object=cache.object)])
     with pytest.raises(InputError, match="expected an object"):
         instance.call(1, [zeros(device, 1, 2, 4), Value(INT, number=99), zeros(device, 1)])
     with pytest.raises(InputError, match="a KV cache was expected"):
-        view = call(instance, [zeros(device, 2, 2, 4)])
-        (state,) = instance.call(0, [zeros(device, 2, 2, 4)])
-        rows, grown = instance.call(1, [zeros(device, 1, 2, 4), Value(INT, number=1), Value(OBJECT, object=state.object)])
-        instance.call(1, [zeros(device, 1, 2, 4), Value(INT, number=1), Value(OBJECT, object=rows.object)])
+        instance.call(1, [zeros(device, 1, 2, 4), Value(INT, number=1), Value(OBJECT, object=view.object)])
     instance.release(cache.object)
 
 
@@ -296,7 +295,7 @@ def test_wide_grids_are_folded_or_refused() -> None:
         instance = Instance(which.link(*ENTRIES["TwoInputs"]), device)
         values = [Value(TENSOR, 64, dtype=F32, shape=(1 << 20, 256)), Value(TENSOR, 64, dtype=F32, shape=(256,))]
         if not folds:
-            with pytest.raises(UnsupportedError, match="needs a grid of .* workgroups"):
+            with pytest.raises(UnsupportedError, match=r"needs a grid of .* workgroups"):
                 instance.call(0, values)
             continue
         call(instance, values)
@@ -320,7 +319,7 @@ def test_scratch_buffers_of_kernel_wrappers_return_to_the_pool() -> None:
 
 
 def test_what_the_runtime_lacks_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="vm.builtin.read_if_cond"):
+    with pytest.raises(UnsupportedError, match=r"vm\.builtin\.read_if_cond"):
         compile_host(models.Branch).link(
             Entry("main", (Input("c", dtype="bool", shape=()), Input("x", dtype="float32", shape=(4,))))
         )

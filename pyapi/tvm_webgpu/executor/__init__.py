@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
 
 import numpy as np
 import wgpu
 
 from tvm_webgpu.errors import DeviceError, InputError, PackageError
-from tvm_webgpu.package import Entry, Package, TensorSpec
+from tvm_webgpu.package import Entry, Package, Param, TensorSpec
 
 from . import dtypes, instance
 from .device import check_device, open_device
@@ -55,14 +54,14 @@ class Executor:
         self._inputs: dict[tuple[str, str], tuple[int, int]] = {}
         self._closed = False
         if self.package.params:
-            self._instance.bind_params([self._param(param.data, param.dtype, param.shape) for param in self.package.params])
+            self._instance.bind_params([self._param(param) for param in self.package.params])
 
-    def _param(self, data: bytes | memoryview, dtype: str, shape: tuple[int, ...]) -> Value:
-        handle = self._gpu.alloc(len(data))
+    def _param(self, param: Param) -> Value:
+        handle = self._gpu.alloc(len(param.data))
         if not handle:
             raise DeviceError(f"out of device memory for the parameters of {self.package.name!r}")
-        self._gpu.write(handle, 0, data)
-        return Value(instance.TENSOR, handle, dtype=dtypes.dlpack(dtype), shape=shape)
+        self._gpu.write(handle, 0, param.data)
+        return Value(instance.TENSOR, handle, dtype=dtypes.dlpack(param.dtype), shape=param.shape)
 
     def run(self, inputs: Mapping[str, object], entry: str = "main") -> dict[str, np.ndarray | State | int | float]:
         """Runs an entry: arrays, integers and states by input name; results by output name, in the manifest's order.
@@ -130,14 +129,15 @@ class Executor:
 
     def _outputs(self, function: Entry, results: list[Value]) -> dict[str, np.ndarray | State | int | float]:
         states = {id(v): State(self, v.object) for v in results if v.kind == instance.OBJECT}
+        wanted = len(function.outputs)
         try:
-            if len(results) != len(function.outputs):
-                raise PackageError(f"{function.name} gave {len(results)} results, its manifest names {len(function.outputs)}")
+            if len(results) != wanted:
+                raise PackageError(f"{function.name} gave {len(results)} results, the manifest says {wanted}")
             tensors = [value for value in results if value.kind == instance.TENSOR]
             types = [dtypes.numpy(dtypes.name_of(value.dtype)) for value in tensors]
             sizes = [int(np.prod(value.shape)) * dtype.itemsize for value, dtype in zip(tensors, types)]
             ranges = [(value.handle, value.offset, size) for value, size in zip(tensors, sizes)]
-            arrays = {
+            arrays: dict[int, np.ndarray] = {
                 id(value): np.frombuffer(data, dtype).reshape(value.shape).copy()
                 for value, dtype, data in zip(tensors, types, self._gpu.read(ranges))
             }
@@ -146,8 +146,8 @@ class Executor:
                 if value.object and value.kind != instance.OBJECT:
                     self._instance.release(value.object)
         return {
-            spec.name: arrays[id(v)] if id(v) in arrays else states[id(v)] if id(v) in states else v.number
-            for spec, v in zip(function.outputs, results)
+            spec.name: (arrays | states).get(id(value), value.number)
+            for spec, value in zip(function.outputs, results)
         }
 
     def _release(self, handle: int) -> None:
@@ -167,7 +167,7 @@ class Executor:
     def __enter__(self) -> Executor:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -46,7 +46,8 @@ def open_device(package: Package, power_preference: str = "high-performance") ->
         raise DeviceError(f"no GPU adapter ({error}); install a Vulkan driver (mesa-vulkan-drivers is one)") from error
     _refuse(package, _lacks(package, set(adapter.features), adapter.limits), f"the adapter {adapter.info['device']}")
     limits = {name: adapter.limits[name] for name in WANTED_IN_FULL}
-    limits |= {_wgpu_limit(name): value for name, value in package.limits.items() if _wgpu_limit(name) in adapter.limits}
+    required = {_wgpu_limit(name): value for name, value in package.limits.items()}
+    limits |= {name: value for name, value in required.items() if name in adapter.limits}
     features = [FEATURES.get(name, name) for name in package.features]
     try:
         return adapter.request_device_sync(required_features=features, required_limits=limits)

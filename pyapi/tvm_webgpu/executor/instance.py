@@ -19,7 +19,8 @@ MEMORY_LIMIT = 1 << 30
 
 NONE, TENSOR, INT, FLOAT, OBJECT = range(5)
 VALUE = struct.Struct("<6I8s")
-_ERRORS = {kind.__name__: kind for kind in (errors.InputError, errors.UnsupportedError, errors.DeviceError, errors.PackageError)}
+_KINDS = (errors.InputError, errors.UnsupportedError, errors.DeviceError, errors.PackageError)
+_ERRORS = {kind.__name__: kind for kind in _KINDS}
 _FUNCTIONS = ("bind_params", "call", "results", "release", "error", "trim")
 _EXPORTS = {"memory": wasmtime.Memory, **dict.fromkeys(("_initialize", "malloc", "free"), wasmtime.Func)}
 _EXPORTS |= {f"tvmw_{name}": wasmtime.Func for name in _FUNCTIONS}
@@ -119,8 +120,9 @@ class Instance:
         return self._memory.read(self._store, pointer, pointer + size)
 
     def _text(self, pointer: int) -> str:
-        end = self._memory.data_len(self._store)
-        return bytes(self._memory.read(self._store, pointer, min(pointer + 1024, end))).split(b"\0")[0].decode(errors="replace")
+        end = min(pointer + 1024, self._memory.data_len(self._store))
+        text = bytes(self._memory.read(self._store, pointer, end))
+        return text.split(b"\0")[0].decode(errors="replace")
 
     # Calls
 
@@ -128,7 +130,7 @@ class Instance:
         try:
             return (self._exports[name](self._store, *arguments) or 0) & 0xFFFFFFFF
         except wasmtime.Trap as trap:
-            raise errors.TvmWebgpuError(f"model.wasm failed in {name} (out of its memory, or a fault): {trap}") from trap
+            raise errors.TvmWebgpuError(f"model.wasm failed in {name} (its memory ran out?): {trap}") from trap
 
     def _check(self, status: int) -> None:
         if status == 0:
