@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import rich.live
 import tvm_webgpu
-from absl import app, flags
+from absl import app, flags, logging
 from PIL import Image
 from preprocess import preprocess
 from rich.console import Console, Group
@@ -115,6 +115,7 @@ def serve(compiled: Compiled, console: Console) -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)
     console = Console(highlight=False)
     with ExitStack() as stack:
         folder = PACKAGE.value or stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm-webgpu-digits-"))
