@@ -12,6 +12,11 @@ from tvm import tirx
 from .builder import i64
 
 
+def ceil_div(total: int | tirx.Expr, part: int) -> int | tirx.Expr:
+    """ceil(total / part)."""
+    return -(-total // part) if isinstance(total, int) else tvm.tirx.floordiv(total + (part - 1), i64(part))
+
+
 @dataclass(frozen=True)
 class Axis:
     """Iterators fused in row-major order, each with its extent."""

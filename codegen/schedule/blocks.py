@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.analysis import normalize_prim_func
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.schedule import SBlockRV
 
 # What a schedule primitive raises when it does not apply. InternalError is TVM's failed check.
 PRIMITIVE_ERRORS = (s_tir.ScheduleError, tvm.error.InternalError, ValueError, TypeError, RuntimeError)
@@ -32,40 +31,10 @@ def open_schedule(func: tirx.PrimFunc) -> tuple[s_tir.Schedule, list[SBlockRV]]:
     return sch, [info.block_rv for info in infos]
 
 
-def extent(sch: s_tir.Schedule, loop: LoopRV) -> Extent:
-    """The loop's trip count, an int where it is known."""
-    value = sch.get(loop).extent
-    return int(value) if isinstance(value, tirx.IntImm) else value
-
-
 def kinds(sch: s_tir.Schedule, block: SBlockRV) -> str:
     """One letter per block iterator: S spatial, R reduction, O anything else."""
     letters = {tirx.IterVar.DataPar: "S", tirx.IterVar.CommReduce: "R"}
     return "".join(letters.get(it.iter_type, "O") for it in sch.get(block).iter_vars)
-
-
-def loops_of(sch: s_tir.Schedule, block: SBlockRV, kind: str) -> list[LoopRV]:
-    """The block's loops of one kind; needs the normal form (one loop per iterator)."""
-    return [loop for loop, k in zip(sch.get_loops(block), kinds(sch, block)) if k == kind]
-
-
-def volume(sch: s_tir.Schedule, block: SBlockRV) -> tuple[int, list[tirx.Expr]]:
-    """Number of spatial instances of the block: its constant part and its symbolic factors."""
-    constant, symbolic = 1, []
-    for it, kind in zip(sch.get(block).iter_vars, kinds(sch, block)):
-        if kind == "S":
-            if isinstance(it.dom.extent, tirx.IntImm):
-                constant *= int(it.dom.extent)
-            else:
-                symbolic.append(it.dom.extent)
-    return constant, symbolic
-
-
-def same_volume(sch: s_tir.Schedule, a: SBlockRV, b: SBlockRV) -> bool:
-    """Whether two blocks have equally many spatial instances, for certain."""
-    (ca, sa), (cb, sb) = volume(sch, a), volume(sch, b)
-    one = tirx.IntImm("int64", 1)
-    return ca == cb and tvm.sym.Analyzer().can_prove_equal(math.prod(sa, start=one), math.prod(sb, start=one))
 
 
 def is_injective(sch: s_tir.Schedule, block: SBlockRV) -> bool:
@@ -98,8 +67,3 @@ def inline_injective(sch: s_tir.Schedule, blocks: Iterable[SBlockRV]) -> list[SB
                 remaining.remove(block)
                 changed = True
     return remaining
-
-
-def split_ceil(total: Extent, part: int) -> Extent:
-    """ceil(total / part)."""
-    return -(-total // part) if isinstance(total, int) else (total + part - 1) // part

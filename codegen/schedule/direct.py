@@ -1,8 +1,8 @@
 """The general schedule: a PrimFunc of loop nests in; kernels with one thread per result, or per few of them, out.
 
-Every reduction accumulates in registers and stores once, together with the elementwise nest behind it; padding and other
-injective producers are inlined. It fits whatever has spatial and reduction iterators, shapes of any kind, so it is both
-the fallback and the schedule of choice for elementwise work, data movement and small windows (pools, depthwise
+Every reduction accumulates in registers and stores once, together with the elementwise nest behind it; padding and
+other injective producers are inlined. It fits whatever has spatial and reduction iterators, shapes of any kind, so it
+is both the fallback and the schedule of choice for elementwise work, data movement and small windows (pools, depthwise
 convolutions), where a thread's results share their loads.
 """
 
@@ -16,7 +16,7 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
-from .blocks import NotApplicable
+from .axis import ceil_div
 from .builder import Kernel, i64
 from .limits import Limits
 from .nest import (
@@ -31,6 +31,7 @@ from .nest import (
     reads_in_place,
     substitute,
     uses,
+    without_branches,
 )
 
 VECTOR = 4
@@ -124,7 +125,7 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
     groups = total // results if isinstance(total, int) else total
     threads = min(params.threads, limits.threads)
     whole = isinstance(groups, int) and groups % threads == 0
-    blocks = -(-groups // threads) if isinstance(groups, int) else tvm.tirx.floordiv(groups + (threads - 1), i64(threads))
+    blocks = ceil_div(groups, threads)
     with kernel.threads("blockIdx.x", blocks) as block, kernel.threads("threadIdx.x", threads) as thread:
         group = kernel.let("group", block * threads + thread)
         kernel.know(group, groups)
@@ -179,7 +180,7 @@ def _unrolled(kernel: Kernel, nest: Nest, spaces: list[dict], registers: list[Re
         for known, name in entries:
             if tvm_ffi.structural_equal(known, node):
                 return name
-        name = kernel.let("loaded", node)
+        name = kernel.let("loaded", without_branches(kernel, node))
         entries.append((node, name))
         return name
 

@@ -157,6 +157,28 @@ def flatten(
     return kernel.simplify(tvm_ffi.structural_map(substitute(expr, values), (tvm.ir.TensorLoad, load)))
 
 
+def without_branches(kernel: Kernel, value: tirx.Expr) -> tirx.Expr:
+    """Guarded loads (padding) turned into loads that always happen, at a harmless place where the guard fails.
+
+    A branch around every load would keep them from being in flight together.
+    """
+
+    def guarded(node: tvm.ir.Call) -> tirx.Expr:
+        if not (isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else"):
+            return node
+        condition, then, other = node.args
+        if not isinstance(then, tvm.ir.TensorLoad) or not isinstance(other, tirx.IntImm | tirx.FloatImm):
+            return node
+        if not kernel.is_flat(then.source) or then.ty.dtype.lanes > 1:
+            return node
+        place = tirx.Select(condition, then.indices[0], i64(0))
+        # Named, so that no later pass moves the load back behind a branch.
+        loaded = kernel.let("loaded", tirx.BufferLoad(then.source, [place]))
+        return tirx.Select(condition, loaded, other)
+
+    return tvm_ffi.structural_map(value, (tvm.ir.Call, guarded), order="pre")
+
+
 def offset_of(buffer: tirx.Buffer, indices: list[tirx.Expr]) -> tirx.Expr:
     """Row-major offset of an element."""
     if len(indices) == 0:

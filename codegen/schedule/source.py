@@ -7,18 +7,13 @@ from tvm import tirx
 
 from .axis import Axis
 from .builder import Kernel, i64
-from .nest import flatten, substitute
+from .nest import flatten, substitute, without_branches
 from .product import VECTOR, Operand, Product
 
 
 def divides(part: int, total: int | tirx.Expr) -> bool:
     """Whether `total` is known to be a multiple of `part`."""
     return isinstance(total, int) and total % part == 0
-
-
-def ceil_div(total: int | tirx.Expr, part: int) -> int | tirx.Expr:
-    """ceil(total / part)."""
-    return -(-total // part) if isinstance(total, int) else tvm.tirx.floordiv(total + (part - 1), i64(part))
 
 
 def cast(value: tirx.Expr, dtype: str) -> tirx.Expr:
@@ -51,7 +46,10 @@ class Source:
     def scalar(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
         """One value."""
         own, k = self.kernel.let("own", self._clamp(own, 1)), self.kernel.let("k", k)
-        return self._inside(k, self._value(own, k))
+        value = without_branches(self.kernel, self._value(own, k))
+        if isinstance(value, tirx.Select | tirx.Var):
+            return self._inside_select(k, value)
+        return self._inside(k, value)
 
     def vector(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
         """4 values along `operand.along`; the position along it is a multiple of 4."""
@@ -74,6 +72,11 @@ class Source:
 
     def _value(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
         return self.kernel.simplify(substitute(self._general, dict(zip(self._at, (self.s, own, k)))))
+
+    def _inside_select(self, k: tirx.Expr, value: tirx.Expr) -> tirx.Expr:
+        if divides(self.depth, self.k_extent):
+            return value
+        return tirx.Select(k < i64(self.k_extent), value, tirx.const(0, self.operand.dtype))
 
     def _inside(self, k: tirx.Expr, value: tirx.Expr) -> tirx.Expr:
         if divides(self.depth, self.k_extent):

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 
+from .axis import ceil_div
 from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import MAX_BLOCK_Z, Limits
 from .product import VECTOR, Product
-from .source import Source, cast, ceil_div, divides, store_result
+from .source import Source, cast, divides, store_result
 
 
 @dataclass(frozen=True)
