@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tvm_webgpu
 import wgpu
-from tvm_webgpu.errors import InputError, PackageError
+from tvm_webgpu.errors import DeviceError, InputError, PackageError
 from tvm_webgpu.executor import Executor, State
 from tvm_webgpu.executor.commands import Copy, Fill, decode
 from tvm_webgpu.executor.gpu import Gpu
@@ -150,6 +150,26 @@ def test_a_shader_that_the_device_refuses_is_named(device: wgpu.GPUDevice) -> No
     executor = Executor(changed(kernels=(broken,)), device=device)
     with pytest.raises(PackageError, match="the device does not take kernel multiply_kernel"):
         executor.run({"x": floats(2, 3), "y": floats(3)})
+
+
+def test_a_failure_on_the_device_leaves_the_module_usable(
+    device: wgpu.GPUDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = Executor(packages.four_times(), device=device)
+    x = floats(9, 4)
+    executor.run({"x": x})
+    buffers = len(executor._gpu._buffers)
+
+    def fail(words: memoryview) -> None:
+        raise wgpu.GPUValidationError("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executor._gpu, "flush", fail)
+        for _ in range(3):
+            with pytest.raises(DeviceError, match="refused"):
+                executor.run({"x": x})
+    np.testing.assert_array_equal(executor.run({"x": x})["out"], 4 * x)
+    assert len(executor._gpu._buffers) == buffers
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

@@ -36,8 +36,9 @@ void commands_copy(uint32_t from, uint32_t from_offset, uint32_t to, uint32_t to
 }
 
 void commands_flush(void) {
-  if (used) webgpu_flush(list, used);
+  uint32_t count = used;
   used = 0;
+  if (count) webgpu_flush(list, count);
 }
 
 void commands_drop(void) { used = 0; }

@@ -27,7 +27,7 @@ class State:
         self._handle = handle
 
     def __del__(self) -> None:
-        self._executor._release(self._handle)
+        self._executor._dropped.append(self._handle)  # not now: the module may be running
 
 
 class Executor:
@@ -47,6 +47,7 @@ class Executor:
     ) -> None:
         self.package = package if isinstance(package, Package) else Package.load(package)
         self._closed = True
+        self._dropped: list[int] = []
         if device is not None:
             check_device(self.package, device)
         self._gpu = Gpu(device or open_device(self.package, power_preference), self.package.kernels)
@@ -71,6 +72,7 @@ class Executor:
         """
         if self._closed:
             raise InputError("this executor is closed")
+        self._release_dropped()
         function = self.package.entry(entry)
         self._check_names(function, inputs)
         values = [self._value(function, spec, inputs[spec.name]) for spec in function.inputs]
@@ -150,13 +152,15 @@ class Executor:
             for spec, value in zip(function.outputs, results)
         }
 
-    def _release(self, handle: int) -> None:
-        if not self._closed:
-            self._instance.release(handle)
+    def _release_dropped(self) -> None:
+        while self._dropped:
+            self._instance.release(self._dropped.pop())
 
     def trim(self) -> None:
         """Gives device memory back that is only kept for the next call."""
-        self._instance.trim()
+        if not self._closed:
+            self._release_dropped()
+            self._instance.trim()
 
     def close(self) -> None:
         """Frees all device memory; states become useless."""

@@ -6,7 +6,7 @@ The sandbox gives the module a clock, random numbers and stderr, and no files or
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +64,9 @@ class Instance:
 
     def __init__(self, wasm: bytes, device: Device, memory_limit: int = MEMORY_LIMIT) -> None:
         self._device = device
+        self._room_at, self._room_size = 0, 0
+        self._failure: Exception | None = None
+        self._broken = False
         self._engine = wasmtime.Engine()
         self._store = wasmtime.Store(self._engine)
         self._store.set_limits(memory_size=memory_limit)
@@ -77,7 +80,6 @@ class Instance:
                 raise errors.PackageError(f"model.wasm lacks the export {name}; compile the model again")
         self._memory: wasmtime.Memory = exports["memory"]
         self._exports: dict[str, wasmtime.Func] = {name: exports[name] for name in _EXPORTS if name != "memory"}
-        self._room_at, self._room_size = 0, 0
         self._invoke("_initialize")
 
     def _link(self, module: wasmtime.Module) -> wasmtime.Linker:
@@ -96,8 +98,20 @@ class Instance:
         }
         for name, (function, parameters, results) in imports.items():
             kind = wasmtime.FuncType([i32] * parameters, results)
-            linker.define_func("webgpu", name, kind, function)
+            linker.define_func("webgpu", name, kind, self._guarded(function))
         return linker
+
+    def _guarded(self, function: Callable[..., int | None]) -> Callable[..., int | None]:
+        """Keeps an exception until the module has returned: unwinding its stack would leave it in no known state."""
+
+        def run(*arguments: int) -> int | None:
+            try:
+                return function(*arguments)
+            except Exception as error:
+                self._failure = self._failure or error
+                return 0 if function == self._alloc else None
+
+        return run
 
     # Imports: wasm's i32 arrive signed.
 
@@ -127,14 +141,23 @@ class Instance:
     # Calls
 
     def _invoke(self, name: str, *arguments: int) -> int:
+        if self._broken:
+            raise errors.TvmWebgpuError("model.wasm failed before and can't go on; load the package again")
         try:
             return (self._exports[name](self._store, *arguments) or 0) & 0xFFFFFFFF
         except wasmtime.Trap as trap:
+            self._broken = True
             raise errors.TvmWebgpuError(f"model.wasm failed in {name} (its memory ran out?): {trap}") from trap
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure:
+            raise failure
 
     def _check(self, status: int) -> None:
         if status == 0:
             return
+        self._raise_failure()  # the cause of what the module reports
         kind, _, message = self._text(self._invoke("tvmw_error")).partition(": ")
         if kind in _ERRORS:
             raise _ERRORS[kind](message)
@@ -165,6 +188,7 @@ class Instance:
     def bind_params(self, values: Sequence[Value]) -> None:
         """Hands over the parameters, tensors in manifest order; they must outlive the instance."""
         self._with_values(values, "tvmw_bind_params")
+        self._raise_failure()
 
     def call(self, entry: int, values: Sequence[Value]) -> list[Value]:
         """Calls an entry by index; each result that has an `object` must be released once."""
@@ -172,7 +196,13 @@ class Instance:
         pointer = self._invoke("tvmw_results")
         (count,) = struct.unpack("<I", self._read(pointer, 4))
         table = self._read(pointer + 8, VALUE.size * count)
-        return [self._value(*fields) for fields in VALUE.iter_unpack(table)]
+        results = [self._value(*fields) for fields in VALUE.iter_unpack(table)]
+        if self._failure:
+            for value in results:
+                if value.object:
+                    self.release(value.object)
+        self._raise_failure()
+        return results
 
     def _value(self, kind: int, handle: int, obj: int, dtype: int, ndim: int, shape: int, payload: bytes) -> Value:
         dims = struct.unpack(f"<{ndim}q", self._read(shape, 8 * ndim)) if kind == TENSOR else ()
