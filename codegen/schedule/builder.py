@@ -69,7 +69,7 @@ class Kernel:
         return var
 
     def know(self, expr: tirx.Expr, extent: Index) -> None:
-        """Tells that a named value lies in [0, extent) wherever it is used."""
+        """Tells that a named value lies in [0, extent) from here on: inside the guard that sees to it."""
         if isinstance(expr, tirx.Var):
             self.analyzer.bind(expr, tvm.ir.Range(0, i64(extent)), allow_override=True)
 

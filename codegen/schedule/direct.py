@@ -128,8 +128,8 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
     blocks = ceil_div(groups, threads)
     with kernel.threads("blockIdx.x", blocks) as block, kernel.threads("threadIdx.x", threads) as thread:
         group = kernel.let("group", block * threads + thread)
-        kernel.know(group, groups)
         with kernel.when(True if whole else group < i64(groups)):
+            kernel.know(group, groups)
             if work.nest.reduces:
                 _reduce(kernel, work, group, results, params.unroll)
             else:
