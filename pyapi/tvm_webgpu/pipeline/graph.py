@@ -51,6 +51,8 @@ def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
         transform.AnnotateTIROpPattern(),
         FuseWithinLimit(storage_buffers(target)),
         transform.FuseTIR(),
+        # Looks at the reshapes' code, so it comes before scheduling.
+        transform.RewriteDataflowReshape(),
         transform.DeadCodeElimination(),
         schedule(target),
     ]
@@ -72,7 +74,6 @@ def schedule(target: Target) -> tvm.transform.Pass:
 def plan(_: Target) -> Sequence[tvm.transform.Pass]:
     """Tensors are allocated from planned storage; the graph is a list of calls."""
     return [
-        transform.RewriteDataflowReshape(),
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
