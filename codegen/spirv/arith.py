@@ -80,8 +80,6 @@ def _power(b: Builder, y: Val) -> int | None:
 
 
 def _floordiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
-    if x.rep in FLOATS:
-        return Val(x.rep, (b.ext(Ext.Floor, rep_type(b, x.rep, x.lanes), binary(b, "Div", x, y).id),), x.lanes)
     power = _power(b, y)
     if power is not None:
         return binary(b, "RShift", x, const(b, "i32", power))
@@ -94,11 +92,6 @@ def _floordiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> V
 
 
 def _floormod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
-    if x.rep in FLOATS:
-        r = _float_mod(b, x, y)
-        zero = const(b, x.rep, 0.0, x.lanes)
-        opposite = binary(b, "LT", binary(b, "Mul", r, y), zero)
-        return select(b, opposite, binary(b, "Add", r, y), r)
     power = _power(b, y)
     if power is not None:
         return binary(b, "BitwiseAnd", x, const(b, "i32", 2**power - 1))
@@ -115,21 +108,7 @@ def _truncdiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> V
     return _divide(b, x, y)
 
 
-def _float_mod(b: Builder, x: Val, y: Val) -> Val:
-    """C's fmod while x / y has no more digits than a float: the rest by a fused multiply, one step off put right."""
-    type = rep_type(b, x.rep, x.lanes)
-    size, step = (Val(x.rep, (b.ext(Ext.FAbs, type, v.id),), x.lanes) for v in (x, y))
-    q = Val(x.rep, (b.ext(Ext.Trunc, type, binary(b, "Div", size, step).id),), x.lanes)
-    r = Val(x.rep, (b.ext(Ext.Fma, type, b.op(Op.FNegate, type, q.id), step.id, size.id),), x.lanes)
-    zero = const(b, x.rep, 0.0, x.lanes)
-    r = select(b, binary(b, "LT", r, zero), binary(b, "Add", r, step), r)
-    r = select(b, binary(b, "GE", r, step), binary(b, "Sub", r, step), r)
-    return select(b, binary(b, "LT", x, zero), Val(x.rep, (b.op(Op.FNegate, type, r.id),), x.lanes), r)
-
-
 def _truncmod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
-    if x.rep in FLOATS:
-        return _float_mod(b, x, y)
     if _both_natural(fx, fy):
         return _floormod(b, x, y, fx, fy)
     return binary(b, "Sub", x, binary(b, "Mul", _divide(b, x, y), y))

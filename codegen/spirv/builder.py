@@ -421,7 +421,10 @@ class Builder:
 
     @contextmanager
     def counted_loop(self, start: Id, bound: Id, step: int, type: Id) -> Iterator[Id]:
-        """`for (i = start; i < bound; i += step)`; gives i. The shape is the one documented in docs/spirv.md."""
+        """`for (i = start; i < bound; i += step)`; gives i.
+
+        The header holds the phi, the test and the merge; the only phi is the counter's, the step is a constant, so that
+        a translator can tell that the loop is bounded."""
         header, body, cont, merge = self.block(), self.block(), self.block(), self.block()
         before = self.region.block.label
         self.goto(header)

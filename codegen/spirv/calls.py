@@ -186,6 +186,15 @@ def _bits(b: Builder, x: Val) -> Val:
     return binary(b, "BitwiseAnd", bitcast(b, "u32", x), const(b, "u32", 0x7FFFFFFF, x.lanes))
 
 
+def fmod(b: Builder, x: Val, y: Val) -> Val:
+    """C's fmod while x / y has no more digits than a float: the rest by a fused multiply, one step off put right."""
+    size, step = ext(b, Ext.FAbs, x), ext(b, Ext.FAbs, y)
+    rest = ext(b, Ext.Fma, neg(b, ext(b, Ext.Trunc, div(b, size, step))), step, size)
+    rest = select(b, binary(b, "LT", rest, num(b, x, 0.0)), add(b, rest, step), rest)
+    rest = select(b, binary(b, "GE", rest, step), sub(b, rest, step), rest)
+    return with_sign_of(b, x, rest)
+
+
 def classify(kind: str) -> Function:
     """NaN and infinity by their bits: WGSL compilers may assume that there are none."""
     return in_f32(lambda b, x: binary(b, kind, _bits(b, x), const(b, "u32", 0x7F800000, x.lanes)))
@@ -202,8 +211,8 @@ def absolute(b: Builder, x: Val) -> Val:
 
 
 def count_leading_zeros(b: Builder, x: Val) -> Val:
-    top = Val("i32", (b.ext(Ext.FindUMsb, rep_type(b, "i32", x.lanes), bitcast(b, "u32", x).id),), x.lanes)
-    return binary(b, "Sub", const(b, "i32", 31, x.lanes), top)
+    top = ext(b, Ext.FindUMsb, bitcast(b, "u32", x))  # all ones for 0
+    return bitcast(b, "i32", binary(b, "Sub", const(b, "u32", 31, x.lanes), top))
 
 
 def popcount(b: Builder, x: Val) -> Val:
@@ -242,7 +251,7 @@ MATH: dict[str, Function] = {
     "asin": in_f32(asin), "acos": in_f32(acos), "asinh": in_f32(asinh), "acosh": in_f32(acosh),
     "sigmoid": sigmoid, "log1p": in_f32(log1p), "atanh": in_f32(atanh),
     "pow": in_f32(power), "fma": fused,
-    "fmod": lambda b, x, y: binary(b, "Mod", x, y),
+    "fmod": in_f32(fmod),
     "hypot": lambda b, x, y: ext(b, Ext.Sqrt, add(b, mul(b, x, x), mul(b, y, y))),
     "copysign": in_f32(copysign),
     "fmax": lambda b, x, y: binary(b, "Max", x, y), "fmin": lambda b, x, y: binary(b, "Min", x, y),
