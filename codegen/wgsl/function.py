@@ -68,7 +68,6 @@ class FunctionWriter(Instructions):
         self.function = function
         self.entry = entry
         self.name = name
-        self.names = Names(translator.names)
         self.lines: list[str] = []
         self.indent = 1
         self.values: dict[int, Expr] = {}
@@ -81,6 +80,11 @@ class FunctionWriter(Instructions):
         self.bound: dict[int, tuple[Argument, list[str]]] = {}  # pointer parameters to module variables
         self.pointers = translator.memory.pointers[function.id]
         self.usage = usage(self.m, function, self.pointers)
+        # Module variables get their names before the function's own values do.
+        for root in sorted(self.usage.count):
+            if root in self.m.variables:
+                translator.root_place(root, self.m.variables[root])
+        self.names = Names(translator.names)
         self.counters: dict[int, Counter | None] = {}
         self.parameters = list(self._parameters(binding))
         self.tree = structure.build(function, self._counter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tvm_webgpu.codegen.wgsl import expr, grammar, types
@@ -23,6 +24,7 @@ _ATOMICS = {
     "AtomicSMax": "atomicMax", "AtomicUMax": "atomicMax", "AtomicIIncrement": "atomicAdd",
     "AtomicIDecrement": "atomicSub",
 }  # fmt: skip
+_LITERAL = re.compile(r"(?:i32\()?(-?\d+)[iu)]")
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
 
 
@@ -67,8 +69,9 @@ class Instructions:
         scalar, wanted = types.scalar_of(source), types.scalar_of(target)
         if scalar is None or wanted is None or scalar.kind != "int" or wanted.kind != "int":
             return value
-        if value.const and isinstance(source, types.Scalar):
-            return expr.integer(int(value.text.strip("iu()").removeprefix("i32(").rstrip(")")), wanted)
+        literal = _LITERAL.fullmatch(value.text)
+        if literal is not None:
+            return expr.integer(int(literal[1]), wanted)
         return expr.call(self.d.type(types.with_scalar(source, wanted)), value)
 
     def apply(self: FunctionWriter, inst: Instruction, row: Row, ids: tuple[int, ...]) -> Expr:
@@ -457,7 +460,36 @@ class Instructions:
         if source.kind == target.kind == "int" and source.width == target.width:
             self.define(inst, self.cast(value, type, result))
             return
-        self.define(inst, expr.call(f"bitcast<{self.d.type(result)}>", *self.runtime("", [value])))
+        (value,) = self.runtime("", [value])
+        if types.F16 in (source, target) and source != target:
+            self.define(inst, self._halves(value, type, result, inst))
+            return
+        self.define(inst, expr.call(f"bitcast<{self.d.type(result)}>", value))
+
+    def _halves(self: FunctionWriter, value: Expr, type: Type, result: Type, inst: Instruction) -> Expr:
+        """A bit cast between pairs of f16 and words, by (un)packing: naga has no ``bitcast<vec2h>``."""
+        pair, word = types.Vector(types.F16, 2), types.with_scalar
+        if types.scalar_of(result) == types.F16:
+            words = self.cast(value, type, word(type, types.U32)) if types.scalar_of(type) == types.I32 else value
+            if types.scalar_of(type) == types.F32:
+                words = expr.call(f"bitcast<{self.d.type(word(type, types.U32))}>", value)
+            if type == result or isinstance(type, types.Scalar):
+                return expr.call(self.d.type(pair), expr.call("unpack2x16float", words))
+            words = self.keep(words)
+            parts = [expr.call(self.d.type(pair), expr.call("unpack2x16float", expr.member(words, c))) for c in "xy"]
+            return expr.call(self.d.type(result), *parts)
+        if isinstance(type, types.Vector) and type.count == 2:
+            packed = expr.call("pack2x16float", expr.call("vec2f", value))
+        elif isinstance(type, types.Vector) and type.count == 4:
+            value = self.keep(value)
+            parts = [expr.call("pack2x16float", expr.call("vec2f", expr.member(value, c))) for c in ("xy", "zw")]
+            packed = expr.call("vec2u", *parts)
+        else:
+            raise unsupported(inst, f"a bit cast between {describe(type)} and {describe(result)}")
+        unsigned = types.with_scalar(result, types.U32)
+        if types.scalar_of(result) == types.F32:
+            return expr.call(f"bitcast<{self.d.type(result)}>", packed)
+        return self.cast(packed, unsigned, result)
 
     def op_IsNan(self: FunctionWriter, inst: Instruction) -> None:
         self._bit_test(inst, ">")

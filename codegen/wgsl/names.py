@@ -49,17 +49,27 @@ class Names:
     def __init__(self, outer: "Names | None" = None):
         self.outer = outer
         self.used: set[str] = set()
+        self.inner: set[str] = set()  # names given out in enclosed scopes: an outer one made later must not be hidden
         self.next: dict[str, int] = {}
 
     def taken(self, name: str) -> bool:
-        return name in RESERVED or name in self.used or (self.outer is not None and self.outer.taken(name))
+        return name in RESERVED or name in self.used or name in self.inner or (self.outer is not None and self.outer.hides(name))
+
+    def hides(self, name: str) -> bool:
+        """Whether the name means something in this scope."""
+        return name in self.used
+
+    def _use(self, name: str) -> str:
+        self.used.add(name)
+        if self.outer is not None:
+            self.outer.inner.add(name)
+        return name
 
     def make(self, wanted: str, fallback: str = "v") -> str:
         """A free identifier: the sanitised ``wanted``, with a number behind it if that is taken or empty."""
         base = sanitise(wanted)
         if base and not self.taken(base):
-            self.used.add(base)
-            return base
+            return self._use(base)
         base = base or fallback
         count = self.next.get(base, 0)
         while True:
@@ -68,5 +78,4 @@ class Names:
             if not self.taken(name):
                 break
         self.next[base] = count
-        self.used.add(name)
-        return name
+        return self._use(name)
