@@ -8,6 +8,7 @@ written from a `Product` is the whole PrimFunc.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from .builder import Kernel, i64
 from .nest import loads_of, substitute
 
 VECTOR = 4
+# An axis of fewer positions stays with its open batch: a tile would be mostly padding.
+MIN_INNER = 24
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def recognise(func: tirx.PrimFunc) -> Product:
         raise NotApplicable("the contiguous axis of the result is in both operands")
     own_y, own_x = (only_a, only_b) if x_is_b else (only_b, only_a)
     value_y, value_x = (factor_a, factor_b) if x_is_b else (factor_b, factor_a)
-    s, y, x, k = Axis.of(both + neither), Axis.of(own_y), Axis.of(own_x), Axis.of(reduced)
+    outer, own_y, own_x = _set_open_batch_apart(own_y, own_x)
+    s, y, x, k = Axis.of(outer + both + neither), Axis.of(own_y), Axis.of(own_x), Axis.of(reduced)
     store_buffer, indices, store_value = _store(sch, main, epilogue, result_dtype)
     everything = (s, y, x, k)
     return Product(
@@ -101,6 +105,31 @@ def recognise(func: tirx.PrimFunc) -> Product:
         result_dtype, store_buffer, indices, store_value,
         _vector_store(store_buffer, indices, store_value, result_dtype, everything, x),
     )  # fmt: skip
+
+
+def _set_open_batch_apart(
+    own_y: list[tirx.IterVar], own_x: list[tirx.IterVar]
+) -> tuple[list[tirx.IterVar], list[tirx.IterVar], list[tirx.IterVar]]:
+    """Moves a symbolic outermost iterator from y or x to s, where what is left behind has a known size worth a tile.
+
+    The extents that guards, vectors and index arithmetic depend on are then constants; an operand that does not depend
+    on s is simply read again, from cache.
+    """
+    outer: list[tirx.IterVar] = []
+
+    def settle(iters: list[tirx.IterVar]) -> list[tirx.IterVar]:
+        wide = [it for it in iters if not _is_one(it.dom.extent)]
+        if len(wide) < 2 or isinstance(wide[0].dom.extent, tirx.IntImm):
+            return iters
+        inner = wide[1:]
+        if not all(isinstance(it.dom.extent, tirx.IntImm) for it in inner):
+            return iters
+        if math.prod(int(it.dom.extent) for it in inner) < MIN_INNER:
+            return iters
+        outer.append(wide[0])
+        return [it for it in iters if not it.same_as(wide[0])]
+
+    return outer, settle(own_y), settle(own_x)
 
 
 def _is_one(expr: tirx.Expr) -> bool:

@@ -5,16 +5,20 @@ The plans are data. A row says for which shapes it is meant and why; a tuner may
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from tvm import tirx
 
 from .gemm import Tile
 from .limits import Limits
 from .product import Product
 from .split_k import SplitK
 
-# What a dimension that is only known at run time is taken for: a sequence of this length.
+# What a dimension that is only known at run time is taken for: a sequence of this length, a batch of 1.
 TYPICAL = 128
+TYPICAL_BATCH = 1
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,10 @@ class Shape:
 
     @staticmethod
     def of(product: Product) -> Shape:
-        """Symbolic extents count as TYPICAL."""
-        axes = (product.s, product.y, product.x, product.k)
-        sizes = [e if isinstance(e, int) else TYPICAL for e in (axis.extent for axis in axes)]
-        return Shape(*sizes)
+        """Symbolic extents count as TYPICAL, those of s as TYPICAL_BATCH times what is known of it."""
+        sizes = [e if isinstance(e, int) else TYPICAL for e in (a.extent for a in (product.y, product.x, product.k))]
+        known = [int(e) if isinstance(e, tirx.IntImm) else TYPICAL_BATCH for _, e in product.s.iterators]
+        return Shape(math.prod(known), *sizes)
 
     def workgroups(self, plan: Tile | SplitK) -> int:
         """Size of the grid."""
