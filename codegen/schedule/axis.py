@@ -38,6 +38,11 @@ class Axis:
             total = total * e
         return tvm.sym.Analyzer().simplify(total)
 
+    @property
+    def factor(self) -> int:
+        """A known divisor of the extent: the product of the known extents."""
+        return math.prod(int(e) for _, e in self.iterators if isinstance(e, tirx.IntImm))
+
     def decode(self, position: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
         """Value of each iterator at a position."""
         values: dict[tirx.Var, tirx.Expr] = {}

@@ -94,18 +94,19 @@ def attach(func: tirx.PrimFunc, nests: list[Nest]) -> tuple[list[Work], set[tirx
 
 def choose(work: Work, limits: Limits) -> Direct:
     """Threads and results per thread by the number of results and the length of their rows."""
-    total = work.nest.spatial.extent
-    if not isinstance(total, int):
-        return Direct(threads=min(256, limits.threads))
-    if total == 1:
+    # An open batch is taken for 1.
+    space = work.nest.spatial
+    total = space.extent if isinstance(space.extent, int) else space.factor
+    if space.extent == 1:
         return Direct(threads=1)
     results = 1
+    steps = work.nest.reduced.extent
     if not work.nest.reduces:
         # 16 bytes a thread is what a GPU loads best; a thread alone is worse only where there are few results.
         results = VECTOR if total % VECTOR == 0 else 1
-    else:
-        sizes = [e for _, e in work.nest.spatial.iterators if not (isinstance(e, tirx.IntImm) and int(e) == 1)]
-        row, steps = int(sizes[-1]), work.nest.reduced.extent
+    elif isinstance(steps, int):
+        sizes = [e for _, e in space.iterators if not (isinstance(e, tirx.IntImm) and int(e) == 1)]
+        row = int(sizes[-1]) if isinstance(sizes[-1], tirx.IntImm) else 1
         for candidate in (4, 2):
             # Sharing loads pays only while every core still has a few workgroups.
             if row % candidate == 0 and steps * candidate <= Direct.unroll and total // candidate >= 64 * limits.cores:
@@ -122,7 +123,7 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
     results = params.results
     if results > 1 and not work.nest.reduces and not _vectorizes(kernel, work.nest, results):
         results = 1
-    groups = total // results if isinstance(total, int) else total
+    groups = total // results if isinstance(total, int) else kernel.simplify(tvm.tirx.floordiv(total, i64(results)))
     threads = min(params.threads, limits.threads)
     whole = isinstance(groups, int) and groups % threads == 0
     blocks = ceil_div(groups, threads)
@@ -228,11 +229,12 @@ def _vectorizes(
 ) -> bool:
     """Whether `lanes` neighbours of an elementwise nest become plain vector loads and stores."""
     store = nest.store
-    total = (work.nest if work else nest).spatial.extent
-    if store is None or not isinstance(total, int) or total % lanes or str(store.buffer.dtype) not in VECTOR_DTYPES:
+    space = (work.nest if work else nest).spatial
+    if store is None or space.factor % lanes or str(store.buffer.dtype) not in VECTOR_DTYPES:
         return False
-    group, lane = kernel.variable("g", total // lanes), kernel.variable("lane", lanes)
-    values = (work.nest if work else nest).spatial.decode(kernel.simplify(group * lanes + lane))
+    count = kernel.simplify(tvm.tirx.floordiv(i64(space.extent), i64(lanes)))
+    group, lane = kernel.variable("g", count), kernel.variable("lane", lanes)
+    values = space.decode(kernel.simplify(group * lanes + lane))
     registers: Registers = {}
     if work:
         values = {var: kernel.simplify(substitute(e, values)) for var, e in work.mapping.items()}
