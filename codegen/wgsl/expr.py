@@ -43,7 +43,7 @@ class Expr:
     @property
     def simple(self) -> bool:
         """Whether repeating the text costs nothing: a name, a literal, a member of those."""
-        return self.const and len(self.text) < 24 or all(c.isalnum() or c in "_." for c in self.text)
+        return (self.const and len(self.text) < 24) or all(c.isalnum() or c in "_." for c in self.text)
 
     def at(self, prec: int) -> str:
         """The text as an operand that must bind at least so tightly."""
@@ -158,10 +158,12 @@ def floating(bits: int, width: int) -> Expr | None:
 def _shortest(value: float, bits: int, code: str) -> str:
     if value == int(value) and abs(value) < 1e7:
         return ("-" if bits >> (15 if code == "<e" else 31) and value == 0 else "") + str(int(value))
+    largest = 65504.0 if code == "<e" else 3.4028234663852886e38
     for digits in range(1, 18):
         text = f"{value:.{digits}g}"
         try:
-            if int.from_bytes(struct.pack(code, float(text)), "little") == bits:
+            # Tint refuses a literal above the largest finite value, even one that rounds to it.
+            if abs(float(text)) <= largest and int.from_bytes(struct.pack(code, float(text)), "little") == bits:
                 break
         except OverflowError:
             continue
