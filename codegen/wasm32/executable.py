@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -101,7 +102,7 @@ def _tensor(read: _Reader) -> TensorConstant:
 
 
 def _constant(read: _Reader) -> Constant:
-    readers = {
+    readers: dict[int, Callable[[], Constant]] = {
         INT: lambda: read.one("q"),
         FLOAT: lambda: read.one("d"),
         DTYPE: lambda: DType(*read.values("BBH")),
@@ -109,7 +110,7 @@ def _constant(read: _Reader) -> Constant:
         SHAPE: lambda: read.values(f"{read.count()}q"),
         TENSOR: lambda: _tensor(read),
     }
-    kind = read.one("i")
+    kind = int(read.one("i"))
     if kind not in readers:
         raise UnsupportedError(f"a constant of FFI type {kind} in a compiled Relax function")
     return readers[kind]()

@@ -19,6 +19,7 @@ SCALAR_KINDS = {"int32": 0, "uint32": 1, "float32": 2}
 INPUT_KINDS = {"tensor": 0, "int": 1, "shape": 2, "object": 3}
 ANY_DIM = -(2**63)
 SYMBOL = re.compile(r"[A-Za-z_]\w*")
+TYPE = re.compile(r"(\{.*?\}|\[.*?\]|\S+) ")
 STATIC_OBJECT = "i64 1, i32 {type}, i32 0, ptr null, i32 0"
 STR, FUNCTION, SHAPE = 65, 68, 69
 
@@ -94,7 +95,7 @@ class Tables:
         return f"ptr {quoted(symbol)}"
 
     def define(self, symbol: str, fields: Sequence[str], linkage: str = "constant") -> None:
-        types = ", ".join(re.match(r"(\{.*?\}|\[.*?\]|\S+) ", field)[1] for field in fields)
+        types = ", ".join(match[1] for field in fields if (match := TYPE.match(field)))
         self.lines.append(f"{symbol} = {linkage} {{{types}}} {{{', '.join(fields)}}}, align 8")
 
     def anonymous(self, fields: Sequence[str], linkage: str = "internal constant") -> str:

@@ -204,5 +204,3 @@ def test_command_lists_are_decoded() -> None:
     for words in ([0], [9 | 1 << 8], [1 | 99 << 8, 0], [1 | 5 << 8, 3, 1, 1, 1], [2 | 2 << 8, 1]):
         with pytest.raises(PackageError, match=r"model\.wasm wrote"):
             list(decode(words, []))
-
-

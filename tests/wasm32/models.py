@@ -114,9 +114,7 @@ def cache() -> tvm.IRModule:
     rows = relax.Var("rows", R.Tensor((2, 2, 4), "float32"))
     with builder.function("create", [rows]):
         arguments = [rows, relax.ShapeExpr([2, 2, 4]), relax.prim_value(0)]
-        made = relax.op.call_pure_packed(
-            "vm.builtin.attention_kv_cache_create", *arguments, ty_args=relax.ObjectType()
-        )
+        made = relax.op.call_pure_packed("vm.builtin.attention_kv_cache_create", *arguments, ty_args=relax.ObjectType())
         builder.emit_func_output(builder.emit(made))
     s, total = tvm.tirx.Var("s", "int64"), tvm.tirx.Var("total", "int64")
     x, length = relax.Var("x", R.Tensor((s, 2, 4), "float32")), relax.Var("length", R.Shape([total]))

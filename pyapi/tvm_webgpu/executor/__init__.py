@@ -148,8 +148,7 @@ class Executor:
                 if value.object and value.kind != instance.OBJECT:
                     self._instance.release(value.object)
         return {
-            spec.name: (arrays | states).get(id(value), value.number)
-            for spec, value in zip(function.outputs, results)
+            spec.name: (arrays | states).get(id(value), value.number) for spec, value in zip(function.outputs, results)
         }
 
     def _release_dropped(self) -> None:
@@ -175,6 +174,11 @@ class Executor:
         self.close()
 
 
-def load(package: str | os.PathLike[str], **options: object) -> Executor:
-    """An executor of the package in this folder; `options` are Executor's."""
-    return Executor(package, **options)
+def load(
+    package: str | os.PathLike[str],
+    *,
+    device: wgpu.GPUDevice | None = None,
+    power_preference: str = "high-performance",
+) -> Executor:
+    """An executor of the package in this folder; see Executor."""
+    return Executor(package, device=device, power_preference=power_preference)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import tempfile
+from collections.abc import Iterator
 
 import wgpu
 
@@ -38,10 +42,24 @@ def _refuse(package: Package, missing: list[str], what: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def _quiet_loader() -> Iterator[None]:
+    """Without a screen, Mesa's device selection complains on stderr that XDG_RUNTIME_DIR is not set: it is, for now."""
+    if "XDG_RUNTIME_DIR" in os.environ:
+        yield
+        return
+    os.environ["XDG_RUNTIME_DIR"] = tempfile.gettempdir()
+    try:
+        yield
+    finally:
+        del os.environ["XDG_RUNTIME_DIR"]
+
+
 def open_device(package: Package, power_preference: str = "high-performance") -> wgpu.GPUDevice:
     """A device with the package's features and limits; DeviceError without an adapter."""
     try:
-        adapter = wgpu.gpu.request_adapter_sync(power_preference=power_preference)
+        with _quiet_loader():
+            adapter = wgpu.gpu.request_adapter_sync(power_preference=power_preference)
     except RuntimeError as error:
         raise DeviceError(f"no GPU adapter ({error}); install a Vulkan driver (mesa-vulkan-drivers is one)") from error
     _refuse(package, _lacks(package, set(adapter.features), adapter.limits), f"the adapter {adapter.info['device']}")

@@ -24,7 +24,6 @@ BUFFER_USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.Buffe
 BINDING_TYPES = {"read": "read-only-storage", "read_write": "storage"}
 
 
-
 @dataclass(frozen=True)
 class Prepared:
     """A command list: scalar blocks for the uniform buffer, and its commands."""
@@ -231,5 +230,3 @@ class Gpu:
     def adapter_name(self) -> str:
         info = self._device.adapter_info
         return str(info.get("device") or info.get("description"))
-
-

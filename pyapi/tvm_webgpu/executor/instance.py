@@ -21,9 +21,8 @@ NONE, TENSOR, INT, FLOAT, OBJECT = range(5)
 VALUE = struct.Struct("<6I8s")
 _KINDS = (errors.InputError, errors.UnsupportedError, errors.DeviceError, errors.PackageError)
 _ERRORS = {kind.__name__: kind for kind in _KINDS}
-_FUNCTIONS = ("bind_params", "call", "results", "release", "error", "trim")
-_EXPORTS = {"memory": wasmtime.Memory, **dict.fromkeys(("_initialize", "malloc", "free"), wasmtime.Func)}
-_EXPORTS |= {f"tvmw_{name}": wasmtime.Func for name in _FUNCTIONS}
+_FUNCTIONS = ["_initialize", "malloc", "free"]
+_FUNCTIONS += [f"tvmw_{name}" for name in ("bind_params", "call", "results", "release", "error", "trim")]
 _WASI = "wasi_snapshot_preview1"
 
 
@@ -75,11 +74,15 @@ class Instance:
             exports = self._link(module).instantiate(self._store, module).exports(self._store)
         except wasmtime.WasmtimeError as error:
             raise errors.PackageError(f"model.wasm can't be started: {error}") from error
-        for name, kind in _EXPORTS.items():
-            if not isinstance(exports.get(name), kind):
-                raise errors.PackageError(f"model.wasm lacks the export {name}; compile the model again")
-        self._memory: wasmtime.Memory = exports["memory"]
-        self._exports: dict[str, wasmtime.Func] = {name: exports[name] for name in _EXPORTS if name != "memory"}
+        memory = exports.get("memory")
+        found = {name: export for name, export in exports.items() if isinstance(export, wasmtime.Func)}
+        missing = [name for name in _FUNCTIONS if name not in found]
+        if missing or not isinstance(memory, wasmtime.Memory):
+            raise errors.PackageError(
+                f"model.wasm lacks the export {(missing or ['memory'])[0]}; compile the model again"
+            )
+        self._memory = memory
+        self._exports = found
         self._invoke("_initialize")
 
     def _link(self, module: wasmtime.Module) -> wasmtime.Linker:
@@ -90,7 +93,7 @@ class Instance:
             self._store.set_wasi(wasi)
             linker.define_wasi()
         i32 = wasmtime.ValType.i32()
-        imports = {
+        imports: dict[str, tuple[Callable[..., int | None], int, list[wasmtime.ValType]]] = {
             "alloc": (self._alloc, 1, [i32]),
             "free": (self._free, 1, []),
             "write": (self._write, 4, []),
