@@ -94,7 +94,7 @@ def _build(model: Model, target: Target, mixed_precision: bool, report: Progress
         for name, func in functions.items()
     )
     with report.phase("host"):
-        wasm = build_host(lowered, kernels, entries, target)
+        wasm = build_host(lowered, kernels, entries, len(lifted.params), target)
     used = {feature for kernel in kernels.kernels for feature in kernel.features}
     memory = [module.workgroup_memory_bytes for module in kernels.modules.values()]
     return Package(

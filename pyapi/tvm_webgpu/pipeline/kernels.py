@@ -71,12 +71,14 @@ def build_kernel(module: spirv.KernelModule, max_buffers: int) -> Kernel:
     spirv_tools.validate(module.spirv)
     optimized = spirv_tools.optimize(module.spirv, OPTIMIZER_PASSES)
     shader = wgsl.translate(optimized)
+    # What optimisation left: a buffer that is never written is "read", one that is never used is absent.
+    access = {binding.binding: binding.access for binding in shader.bindings if binding.kind == "storage"}
     return Kernel(
         name=module.name,
         wgsl=shader.text,
         workgroup_size=module.workgroup_size,
-        bindings=tuple(binding.access for binding in module.bindings),
+        bindings=tuple(access.get(index, "read") for index in range(len(module.bindings))),
         scalars=tuple(Scalar(scalar.name, scalar.dtype) for scalar in module.scalars),
-        features=tuple(sorted(module.features)),
+        features=tuple(sorted(shader.features | module.features)),
         spirv=optimized,
     )

@@ -13,11 +13,13 @@ from tvm.relax.vm_build import VMExecutable, _vmcodegen
 from tvm.target import Target
 from tvm.tirx.build import split_host_device_mods
 
-from tvm_webgpu.codegen import spirv
+from tvm_webgpu.codegen import spirv, wasm32
 
 PASS_CONFIG = {
     # Reusing one intermediate's memory for another makes a buffer read and read_write in one dispatch.
     "tirx.disable_storage_rewrite": True,
+    # It lifts products of shapes to host scalars, of which the emitter then does not know that they are small.
+    "tirx.disable_cse_tir": True,
 }
 
 
@@ -42,9 +44,13 @@ def split(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, tvm.IRModule
 
 
 def lower(mod: tvm.IRModule, target: Target) -> Lowered:
-    """Compiles the graph's control flow to TIR and splits everything into host and device code."""
+    """Compiles the graph's control flow to TIR and splits everything into host and device code.
+
+    UnsupportedError names a function that would have to read the device's data on the host.
+    """
     builder = relax.ExecBuilder()
     tir = _vmcodegen(builder, mod, "compiled")
+    wasm32.check_host_functions(tir)
     functions = {gvar: func for gvar, func in tir.functions.items() if isinstance(func, tirx.PrimFunc)}
     host, device = split(tvm.IRModule(functions).with_attr("system_lib_prefix", ""), target)
     kernels = {gvar.name_hint: func for gvar, func in device.functions.items()}
