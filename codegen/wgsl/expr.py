@@ -141,7 +141,7 @@ def integer(value: int, type: types.Scalar) -> Expr:
     if value == -(1 << 31):
         # The literal 2147483648i does not exist.
         return Expr("i32(-2147483648)", PRIMARY, const=True)
-    return Expr(f"{value}i" if value >= 0 else f"{value}i", PRIMARY if value >= 0 else UNARY, const=True)
+    return Expr(f"{value}i", PRIMARY if value >= 0 else UNARY, const=True)
 
 
 def floating(bits: int, width: int) -> Expr | None:

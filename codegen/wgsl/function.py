@@ -1,90 +1,45 @@
 """One function (for given pointer arguments) in; its WGSL text out.
 
-Statements are printed in the tree's order. Values that are used once, in their own block, wait in ``pending`` and are
-written where they are used; they are flushed into a ``let`` before a write to something they read. All other values
-become a ``let``, or a variable where they are used outside their scope.
+Statements are printed in the order of the control-flow tree, variables declared where their scope begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tvm_webgpu.codegen.wgsl import expr, structure, types
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.instructions import Instructions
-from tvm_webgpu.codegen.wgsl.memory import Pointer, Tree, subtree
+from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
 from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, invalid, unsupported
-from tvm_webgpu.codegen.wgsl.names import Names
-from tvm_webgpu.codegen.wgsl.structure import Counter, Edge, If, IfFlag, Jump, Loop, Return, Seq, SetFlag, Straight, Switch
-from tvm_webgpu.codegen.wgsl.types import Type
-from tvm_webgpu.codegen.wgsl.usage import edge_stores, find_counter, scopes, usage
+from tvm_webgpu.codegen.wgsl.state import ParameterBinding, Place
+from tvm_webgpu.codegen.wgsl.structure import (
+    Counter,
+    Edge,
+    If,
+    IfFlag,
+    Jump,
+    Loop,
+    Return,
+    Seq,
+    SetFlag,
+    Straight,
+    Switch,
+)
+from tvm_webgpu.codegen.wgsl.usage import edge_stores, find_counter, scopes
 
 if TYPE_CHECKING:
     from tvm_webgpu.codegen.wgsl.translator import Translator
 
-INLINE_LIMIT = 160  # characters of an expression that may still be put into another
 
-
-@dataclass(frozen=True)
-class Place:
-    """A memory location: its text, type, atomic parts, the variable it lies in, and what finding it reads."""
-
-    text: str
-    type: Type
-    tree: Tree
-    root: int
-    reads: frozenset[object] = field(default_factory=frozenset)
-    prec: int = expr.PRIMARY
-
-    @property
-    def target(self) -> str:
-        """The text as the base of a member access or index."""
-        return self.text if self.prec == expr.PRIMARY else f"({self.text})"
-
-
-@dataclass(frozen=True)
-class Argument:
-    """How a pointer parameter of an instance is bound: to a module variable and the path below it.
-
-    ``steps`` holds a member number, a constant index, or None for an index that is passed as a parameter.
-    """
-
-    root: int
-    steps: tuple[int | None, ...]
-
-
-Binding = tuple[Argument | None, ...]
-
-
-class FunctionWriter(Instructions):
+class FunctionWriter(MemoryInstructions):
     """Writes one instance of a function."""
 
-    def __init__(self, translator: Translator, function: Function, binding: Binding, name: str, entry: bool):
-        self.t = translator
-        self.m = translator.module
-        self.d = translator.declarations
-        self.function = function
-        self.entry = entry
+    def __init__(self, translator: Translator, function: Function, binding: ParameterBinding, name: str, entry: bool):
+        super().__init__(translator, function, entry)
         self.name = name
-        self.lines: list[str] = []
-        self.indent = 1
-        self.values: dict[int, Expr] = {}
-        self.pending: dict[int, Expr] = {}
-        self.hoisted: dict[int, str] = {}  # values and phis that live in variables
         self.declared_by_store: set[int] = set()
         self.flags: dict[structure.Flag, str] = {}
-        self.block: Block | None = None
-        self.places: dict[int, Place] = {}
-        self.bound: dict[int, tuple[Argument, list[str]]] = {}  # pointer parameters to module variables
-        self.pointers = translator.memory.pointers[function.id]
-        self.usage = usage(self.m, function, self.pointers)
-        # Module variables get their names before the function's own values do.
-        for root in sorted(self.usage.count):
-            if root in self.m.variables:
-                translator.root_place(root, self.m.variables[root])
-        self.names = Names(translator.names)
         self.counters: dict[int, Counter | None] = {}
         self.parameters = list(self._parameters(binding))
         self.tree = structure.build(function, self._counter)
@@ -113,7 +68,7 @@ class FunctionWriter(Instructions):
                 if self.usage.count[value] <= 0:
                     self.usage.live.discard(value)
 
-    def _parameters(self, binding: Binding) -> Iterator[tuple[str, str]]:
+    def _parameters(self, binding: ParameterBinding) -> Iterator[tuple[str, str]]:
         """(name, type) of each WGSL parameter; binds the SPIR-V parameters to them."""
         for param, bound in zip(self.function.params, binding):
             type = self.m.type_of(param.id, param)
@@ -178,7 +133,7 @@ class FunctionWriter(Instructions):
         if self.entry:
             params = self.t.entry_parameters(self)
         body = "\n".join(self.lines)
-        return f"fn {self.name}({params}){arrow} {{\n{body}\n}}\n" if body else f"fn {self.name}({params}){arrow} {{\n}}\n"
+        return f"fn {self.name}({params}){arrow} {{\n{body}{chr(10) if body else ''}}}\n"
 
     def _variables(self) -> None:
         for block in self.function.blocks.values():
@@ -194,10 +149,6 @@ class FunctionWriter(Instructions):
                 self.places[inst.id] = Place(name, type.pointee, None, inst.id, frozenset([inst.id]))
                 start = f" = {self.operand(inst.args[1], inst).text}" if len(inst.args) > 1 else ""
                 self.emit(f"var {name}: {self.d.type(type.pointee)}{start};" if not start else f"var {name}{start};")
-
-    def emit(self, line: str) -> None:
-        self.lines.append("  " * self.indent + line)
-        self.t.count(len(line) + 2 * self.indent)
 
     def sequence(self, seq: Seq) -> None:
         for index, node in enumerate(seq.items):
@@ -275,7 +226,8 @@ class FunctionWriter(Instructions):
             [line for line in top if line.startswith(pad + "if ")]
         ) != 1:
             return
-        self.lines[start - 1 :] = ["  " * self.indent + "} else " + inner[0].strip(), *(l[2:] for l in inner[1:-1])]
+        head = "  " * self.indent + "} else " + inner[0].strip()
+        self.lines[start - 1 :] = [head, *(line[2:] for line in inner[1:-1])]
 
     def condition(self, id: int, negated: bool) -> str:
         test = self.operand(id, None)
@@ -379,34 +331,26 @@ class FunctionWriter(Instructions):
             elif phi.id in self.declared_by_store:
                 self.declared_by_store.discard(phi.id)
                 self.emit(f"var {self.hoisted[-phi.id]}: {self.d.type(self.m.value_types[phi.id])};")
-        token = (lambda id: -id) if node.target in self.scopes.copied else (lambda id: id)
-        self.flush_reading({token(id) for id, _ in stores})
+        # Where a header's phis are copied, its stores go to what the copy is made from.
+        sign = -1 if node.target in self.scopes.copied else 1
+        self.flush_reading({sign * id for id, _ in stores})
         while stores:
-            free = [
-                i for i, (id, _) in enumerate(stores) if all(j == i or token(id) not in e.reads for j, (_, e) in enumerate(stores))
-            ]
+            free = [i for i, (id, _) in enumerate(stores) if not self._read_by_others(sign * id, i, stores)]
             if not free:
                 # A cycle: keep one value aside.
-                id, value = stores[0]
-                stores[0] = (id, self.keep(value))
+                stores[0] = (stores[0][0], self.keep(stores[0][1]))
                 continue
-            id, value = stores.pop(free[0])
-            name = self.hoisted[-id]
-            if id in self.declared_by_store:
-                self.declared_by_store.discard(id)
-                self.emit(f"var {name} = {value.text};")
-            elif value.text != name:
-                self.emit(self.assignment(name, value.text))
+            target, stored = stores.pop(free[0])
+            name = self.hoisted[-target]
+            if target in self.declared_by_store:
+                self.declared_by_store.discard(target)
+                self.emit(f"var {name} = {stored.text};")
+            elif stored.text != name:
+                self.emit(self.assignment(name, stored.text))
 
-    def assignment(self, target: str, text: str) -> str:
-        """``target = text;``, as a compound assignment where the text begins with the target."""
-        for operator in ("+", "-", "*", "/"):
-            rest = text.removeprefix(f"{target} {operator} ")
-            if rest != text and _is_operand(rest, operator):
-                return f"{target} {operator}= {rest};"
-        return f"{target} = {text};"
-
-    # Values
+    @staticmethod
+    def _read_by_others(token: int, at: int, stores: list[tuple[int, Expr]]) -> bool:
+        return any(token in value.reads for i, (_, value) in enumerate(stores) if i != at)
 
     def straight(self, block: Block) -> None:
         self.block = block
@@ -415,167 +359,24 @@ class FunctionWriter(Instructions):
                 self.instruction(inst)
         self.block = block
 
-    def operand(self, id: int, where: Instruction | None) -> Expr:
-        """The expression of a value."""
-        if id in self.pending:
-            return self.pending.pop(id)
-        if id in self.values:
-            return self.values[id]
-        if id in self.t.constants:
-            found = self.d.constant(id)
-            return found
-        inst = where or self.usage.defs.get(id) or Instruction("?", 0, id, (), 0)
-        if id in self.places or id in self.pointers or id in self.m.variables:
-            raise unsupported(inst, f"the pointer %{id} is used as a value", "WGSL has no variable pointers")
-        raise invalid(inst, f"%{id} is used before it is defined, or is no value")
-
-    def keep(self, value: Expr, wanted: str = "") -> Expr:
-        """Puts an expression into a ``let``."""
-        name = self.names.make(wanted, "t")
-        self.emit(f"let {name} = {value.text};")
-        return Expr(name)
-
-    def define(self, inst: Instruction, value: Expr, keep: bool = False) -> None:
-        """Gives an instruction its value: inlined at its only use, or in a ``let`` or a variable."""
-        id = inst.id
-        if id in self.hoisted:
-            self.emit(f"{self.hoisted[id]} = {value.text};")
-            self.values[id] = Expr(self.hoisted[id], reads=frozenset([id]))
-            return
-        count = self.usage.count.get(id, 0)
-        inline = (
-            count == 1
-            and not keep
-            and self.block is not None
-            and self.usage.used_in.get(id) == {self.block.label}
-            and len(value.text) < INLINE_LIMIT
-        )
-        if inline:
-            self.pending[id] = value
-        elif not keep and value.simple and not self.mutable(value.reads):
-            self.values[id] = value
-        else:
-            self.materialise(id, value)
-
-    def mutable(self, reads: Iterable[object]) -> bool:
-        """Whether any of these is memory, rather than a phi or a hoisted value (which change on edges only)."""
-        return any(
-            r in ("memory", "private") or isinstance(r, int) and (r in self.m.variables or r in self.places)
-            for r in reads
-        )
-
-    def materialise(self, id: int, value: Expr) -> None:
-        if id in self.hoisted:
-            self.emit(f"{self.hoisted[id]} = {value.text};")
-            self.values[id] = Expr(self.hoisted[id], reads=frozenset([id]))
-            return
-        name = self.names.make(self.m.names.get(id, ""), "v")
-        self.emit(f"let {name} = {value.text};")
-        self.values[id] = Expr(name)
-
-    def flush(self) -> None:
-        """Puts everything that still waits into ``let``s."""
-        for id in list(self.pending):
-            self.materialise(id, self.pending.pop(id))
-
-    def flush_reading(self, tokens: set[object] | set[int]) -> None:
-        """Puts what waits and reads one of these into ``let``s, before it is written."""
-        for id, value in list(self.pending.items()):
-            if not value.reads.isdisjoint(tokens):
-                self.materialise(id, self.pending.pop(id))
-
-    # Places
-
-    def place(self, id: int, where: Instruction) -> Place:
-        """The memory location that a pointer points to. Its index operands are taken from their values."""
-        pointer = self.pointers.get(id, Pointer(id, ()))
-        place = self.places.get(pointer.root)
-        if place is None:
-            place = self.t.root_place(pointer.root, where)
-        for i, index_id in enumerate(pointer.indices):
-            constant = self.t.constants.integer(index_id)
-            at = self.operand(index_id, where) if constant is None else Expr(str(constant))
-            place = self.step(place, constant, at, where, first=i == 0)
-        return place
-
-    def step(self, place: Place, constant: int | None, at: Expr, where: Instruction, first: bool = False) -> Place:
-        """A part of a place."""
-        type = place.type
-        inner = types.child(type, constant)
-        if inner is None:
-            length = type.length if isinstance(type, types.Array) else getattr(type, "count", None)
-            if constant is None or length is None or isinstance(type, types.Struct):
-                raise invalid(where, "an index that is past the end of its type or into no composite")
-            # Out of bounds is undefined in SPIR-V but an error in WGSL.
-            constant = length - 1
-            at = Expr(str(constant))
-            inner = types.child(type, constant)
-            assert inner is not None
-        reads = place.reads | at.reads
-        match type:
-            case types.Struct():
-                assert constant is not None
-                sub = subtree(place.tree, constant)
-                if first and place.root in self.t.unwrapped:
-                    return Place(place.text, inner, sub, place.root, reads, place.prec)
-                text = f"{place.target}.{self.d.members(type)[constant]}"
-                return Place(text, inner, sub, place.root, reads)
-            case types.Array():
-                text = f"{place.target}[{at.text}]{'.value' if self.d.padded(type) else ''}"
-                return Place(text, inner, subtree(place.tree, None), place.root, reads)
-            case types.Vector() if constant is not None:
-                return Place(f"{place.target}.{'xyzw'[constant]}", inner, None, place.root, reads)
-        return Place(f"{place.target}[{at.text}]", inner, None, place.root, reads)
-
-
-def _leaves(seq: Seq) -> bool:
-    """Whether a loop's body has a break of the loop or a return."""
-    for node in seq.items:
-        match node:
-            case Jump(kind="break") | Return():
-                return True
-            case If(then=then, orelse=orelse):
-                if _leaves(then) or _leaves(orelse):
-                    return True
-            case IfFlag(then=then):
-                if _leaves(then):
-                    return True
-            case Switch(cases=cases):
-                if any(_returns(case.body) for case in cases):
-                    return True
-            case Loop(body=body):
-                if _returns(body):
-                    return True
-    return False
-
-
-def _returns(seq: Seq) -> bool:
+def _leaves(seq: Seq, breaks: bool = True) -> bool:
+    """Whether a loop's body has a return or, where ``breaks``, a break of the loop."""
     for node in seq.items:
         match node:
             case Return():
                 return True
+            case Jump(kind="break") if breaks:
+                return True
             case If(then=then, orelse=orelse):
-                if _returns(then) or _returns(orelse):
+                if _leaves(then, breaks) or _leaves(orelse, breaks):
+                    return True
+            case IfFlag(then=then):
+                if _leaves(then, breaks):
                     return True
             case Switch(cases=cases):
-                if any(_returns(case.body) for case in cases):
+                if any(_leaves(case.body, False) for case in cases):
                     return True
             case Loop(body=body):
-                if _returns(body):
+                if _leaves(body, False):
                     return True
     return False
-
-
-def _is_operand(text: str, operator: str) -> bool:
-    """Whether ``x op text`` parses as ``x op (text)``: no operator of the same or a looser level outside brackets."""
-    depth = 0
-    for i, character in enumerate(text):
-        if character in "([":
-            depth += 1
-        elif character in ")]":
-            depth -= 1
-        elif depth == 0 and character == " ":
-            following = text[i + 1 : i + 2]
-            if following and (following in "<>=!&|^?+-" or operator in "*/" and following in "*/%"):
-                return False
-    return True

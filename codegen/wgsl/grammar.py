@@ -1,7 +1,7 @@
 """The SPIR-V grammar as data: opcode number -> name and operand kinds.
 
-Operand kinds, one letter each: ``t`` result type, ``r`` result id, ``i`` id, ``n`` literal word, ``s`` string. A ``?`` or
-``*`` after a letter makes it optional or repeated. Instructions that are not listed are kept by number and refused
+Operand kinds, one letter each: ``t`` result type, ``r`` result id, ``i`` id, ``n`` literal word, ``s`` string. A ``?``
+or ``*`` after a letter makes it optional or repeated. Instructions that are not listed are kept by number and refused
 only where they matter (SPIR-V specification 1.6, section 3.52).
 """
 

@@ -53,7 +53,9 @@ class Names:
         self.next: dict[str, int] = {}
 
     def taken(self, name: str) -> bool:
-        return name in RESERVED or name in self.used or name in self.inner or (self.outer is not None and self.outer.hides(name))
+        if name in RESERVED or name in self.used or name in self.inner:
+            return True
+        return self.outer is not None and self.outer.hides(name)
 
     def hides(self, name: str) -> bool:
         """Whether the name means something in this scope."""

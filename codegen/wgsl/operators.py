@@ -42,7 +42,8 @@ ROWS = {
     "GroupNonUniformElect": _R("subgroupElect()"), "GroupNonUniformAll": _R("subgroupAll()", "."),
     "GroupNonUniformAny": _R("subgroupAny()", "."), "GroupNonUniformBroadcastFirst": _R("subgroupBroadcastFirst()"),
     "GroupNonUniformBallot": _R("subgroupBallot()", ".", "u"),
-    "GroupNonUniformBroadcast": _R("subgroupBroadcast()", "ru"), "GroupNonUniformShuffle": _R("subgroupShuffle()", "ru"),
+    "GroupNonUniformBroadcast": _R("subgroupBroadcast()", "ru"),
+    "GroupNonUniformShuffle": _R("subgroupShuffle()", "ru"),
     "GroupNonUniformShuffleXor": _R("subgroupShuffleXor()", "ru"),
     "GroupNonUniformShuffleUp": _R("subgroupShuffleUp()", "ru"),
     "GroupNonUniformShuffleDown": _R("subgroupShuffleDown()", "ru"),
@@ -76,7 +77,9 @@ _SAME = {
     "UnpackUnorm4x8": "unpack4x8unorm",
 }  # fmt: skip
 
-_PACKS = {name: _R(f"{wgsl}()", "u" if name.startswith("Un") else ".", "u") for name, wgsl in _SAME.items() if "ack" in name}
+_PACKS = {
+    name: _R(f"{wgsl}()", "u" if name.startswith("Un") else ".", "u") for name, wgsl in _SAME.items() if "ack" in name
+}
 GLSL_ROWS = {name: _R(f"{wgsl}()") for name, wgsl in _SAME.items()} | _PACKS | {
     # GLSL's Round may round halves either way; away from zero is what most drivers do not do, to even what they do.
     "Round": _R("round()"),

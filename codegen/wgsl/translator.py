@@ -8,12 +8,14 @@ from tvm_webgpu.codegen.wgsl import expr, module, types
 from tvm_webgpu.codegen.wgsl.constants import Constants
 from tvm_webgpu.codegen.wgsl.declare import Declarations
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.function import Argument, Binding as ParameterBinding, FunctionWriter, Place
+from tvm_webgpu.codegen.wgsl.function import FunctionWriter
 from tvm_webgpu.codegen.wgsl.grammar import BUILTINS
 from tvm_webgpu.codegen.wgsl.interface import Binding, EntryPoint, Options, PushConstants, PushMember, Shader
 from tvm_webgpu.codegen.wgsl.memory import Memory, subtree
+from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
 from tvm_webgpu.codegen.wgsl.module import Function, Instruction, Module, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.names import Names
+from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding, Place
 from tvm_webgpu.errors import InvalidModuleError, TvmWebgpuError, UnsupportedError
 
 GL_COMPUTE = 5
@@ -79,9 +81,7 @@ class Translator:
     def run(self) -> Shader:
         for entry in self.entries:
             self.entry_names[entry.function] = self.names.make(entry.name, "main")
-        made: list[EntryPoint] = []
-        for entry in self.entries:
-            made.append(self._entry(entry))
+        made = [self._entry(entry) for entry in self.entries]
         self._features()
         head = [f"enable {name};\n" for name in self._enables()]
         parts = [*head, *self.declarations.lines, *self.globals, *self.texts]
@@ -211,11 +211,11 @@ class Translator:
         writer.lines[:0] = start
         return ", ".join(found)
 
-    def builtin_value(self, writer: FunctionWriter, place: Place, inst: Instruction) -> Expr | None:
+    def builtin_value(self, writer: MemoryInstructions, place: Place, inst: Instruction) -> Expr | None:
         """The value of a load from an input variable, None for other places."""
         if place.root not in self.module.variables or self.module.variables[place.root].args[0] != 1:
             return None
-        _, type, short = self._input(place.root)
+        short = self._input(place.root)[2]
         if writer.entry:
             if place.root not in self.inputs:
                 self.inputs[place.root] = writer.names.make(self._input_name(place.root, short))
@@ -296,14 +296,17 @@ class Translator:
         if any(b.group == group and b.binding == binding for b in self.bindings) and len(self.entries) == 1:
             raise unsupported(inst, f"two buffers at the same binding ({group}, {binding})", "merge them")
         storage = pointer.storage == "StorageBuffer" or m.decoration(block.id, "BufferBlock") is not None
-        access = "read_write" if id in self.memory.written or self.memory.trees.get(id) is not None else "read"
+        written = storage and (id in self.memory.written or self.memory.trees.get(id) is not None)
         name = self.names.make(m.names.get(id, "") or m.names.get(block.id, ""), "buffer")
-        space = f"storage, {access}" if access == "read_write" else "storage"
         inner = self._variable_type(id, type)
-        self.globals.append(f"@group({group}) @binding({binding}) var<{space if storage else 'uniform'}> {name}: {inner};\n")
-        size = d.layout(type)[0]
-        kind, how = ("storage" if storage else "uniform"), ("read_write" if access == "read_write" and storage else "read")
-        self.bindings.append(Binding(group, binding, name, kind, how, size))  # type: ignore[arg-type]
+        space = "uniform" if not storage else "storage, read_write" if written else "storage"
+        self.globals.append(f"@group({group}) @binding({binding}) var<{space}> {name}: {inner};\n")
+        self.bindings.append(
+            Binding(
+                group, binding, name, "storage" if storage else "uniform", "read_write" if written else "read",
+                d.layout(type)[0],
+            )
+        )  # fmt: skip
         return Place(name, type, self.memory.trees.get(id), id)
 
     def _declare_push(self) -> None:
@@ -372,7 +375,7 @@ class Translator:
 
     # Functions
 
-    def call(self, writer: FunctionWriter, inst: Instruction) -> tuple[str, list[str]]:
+    def call(self, writer: MemoryInstructions, inst: Instruction) -> tuple[str, list[str]]:
         """The name of the callee's instance for these arguments, and the arguments' texts."""
         m = self.module
         callee = m.functions[inst.args[0]]
@@ -395,7 +398,7 @@ class Translator:
                 texts += indices
         return self._instance(callee, tuple(binding), inst), texts
 
-    def _argument(self, writer: FunctionWriter, id: int, inst: Instruction) -> tuple[Argument, list[str]]:
+    def _argument(self, writer: MemoryInstructions, id: int, inst: Instruction) -> tuple[Argument, list[str]]:
         """A pointer to module memory as the variable and steps it names, and the texts of its run-time indices."""
         pointer = self.memory.pointers[writer.function.id].get(id)
         root, indices = (pointer.root, pointer.indices) if pointer else (id, ())

@@ -153,7 +153,7 @@ class Scopes:
     parent: dict[Seq, Seq | None] = field(default_factory=dict)
     depth: dict[Seq, int] = field(default_factory=dict)
     place: dict[Seq, int] = field(default_factory=dict)  # index of the node that holds a sequence in its parent
-    # Of each value, the (sequence, item index) pairs where it is defined or used; of a phi's stores, under minus its id.
+    # Of each value, the (sequence, item index) pairs where it is defined or used; under minus a phi's id, its stores.
     mentions: dict[int, list[tuple[Seq, int]]] = field(default_factory=dict)
     definitions: dict[int, list[Seq]] = field(default_factory=dict)
     copied: set[int] = field(default_factory=set)  # headers whose phis are stored before their last use

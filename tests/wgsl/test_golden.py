@@ -57,7 +57,8 @@ def test_accepted_and_right(case: Path) -> None:
     shader = wgsl.translate(binary)
     assert compilers.naga(shader.text) is None
     before, after = words(source, "buffer"), words(source, "result")
-    kinds = {(b.group, b.binding): "storage" if b.access == "read_write" else "read-only-storage" for b in shader.bindings}
+    access = {"read": "read-only-storage", "read_write": "storage"}
+    kinds = {(b.group, b.binding): access[b.access] for b in shader.bindings}
     got = execute.run(shader.text, shader.entry_points[0].wgsl_name, before, kinds)
     for key, expected in after.items():
         count = len(expected) // 4

@@ -1,37 +1,28 @@
-"""How each instruction is written: by a row of the operator tables, or by a method here named after it."""
+"""How instructions that compute values are written: by a row of the operator tables, or by a method of their name."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from tvm_webgpu.codegen.wgsl import expr, grammar, types
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.operators import GLSL_ROWS, GROUP_ROWS, ROWS, SCALAR_ROWS, Row
+from tvm_webgpu.codegen.wgsl.state import State
 from tvm_webgpu.codegen.wgsl.types import Type
 from tvm_webgpu.errors import UnsupportedError
 
-if TYPE_CHECKING:
-    from tvm_webgpu.codegen.wgsl.function import FunctionWriter, Place
-
 MAX_SPREAD = 256  # elements of an array that is rebuilt element by element
 
-_ATOMICS = {
-    "AtomicExchange": "atomicExchange", "AtomicIAdd": "atomicAdd", "AtomicISub": "atomicSub", "AtomicAnd": "atomicAnd",
-    "AtomicOr": "atomicOr", "AtomicXor": "atomicXor", "AtomicSMin": "atomicMin", "AtomicUMin": "atomicMin",
-    "AtomicSMax": "atomicMax", "AtomicUMax": "atomicMax", "AtomicIIncrement": "atomicAdd",
-    "AtomicIDecrement": "atomicSub",
-}  # fmt: skip
 _LITERAL = re.compile(r"(?:i32\()?(-?\d+)[iu)]")
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
 
 
-class Instructions:
-    """The part of FunctionWriter that writes single instructions."""
+class ValueInstructions(State):
+    """Writes the instructions that compute values."""
 
-    def instruction(self: FunctionWriter, inst: Instruction) -> None:
+    def instruction(self, inst: Instruction) -> None:
         """Writes one instruction."""
         try:
             self._instruction(inst)
@@ -40,7 +31,7 @@ class Instructions:
                 raise
             raise unsupported(inst, str(error)) from error
 
-    def _instruction(self: FunctionWriter, inst: Instruction) -> None:
+    def _instruction(self, inst: Instruction) -> None:
         row = ROWS.get(inst.op)
         if row is not None:
             self.define(inst, self.apply(inst, row, inst.ids[1:] if inst.op.startswith("GroupN") else inst.ids))
@@ -55,14 +46,14 @@ class Instructions:
 
     # Rows
 
-    def result_type(self: FunctionWriter, inst: Instruction) -> Type:
+    def result_type(self, inst: Instruction) -> Type:
         return self.m.type_at(inst.type, inst)
 
-    def typed(self: FunctionWriter, id: int, inst: Instruction) -> tuple[Expr, Type]:
+    def typed(self, id: int, inst: Instruction) -> tuple[Expr, Type]:
         type = self.m.type_of(id, inst)
         return self.operand(id, inst), type
 
-    def cast(self: FunctionWriter, value: Expr, source: Type, target: Type) -> Expr:
+    def cast(self, value: Expr, source: Type, target: Type) -> Expr:
         """Integers of the other signedness, bits kept; any other type as it is."""
         if source == target or types.scalar_of(source) == types.scalar_of(target):
             return value
@@ -74,7 +65,7 @@ class Instructions:
             return expr.integer(int(literal[1]), wanted)
         return expr.call(self.d.type(types.with_scalar(source, wanted)), value)
 
-    def apply(self: FunctionWriter, inst: Instruction, row: Row, ids: tuple[int, ...]) -> Expr:
+    def apply(self, inst: Instruction, row: Row, ids: tuple[int, ...]) -> Expr:
         """The expression of a row for these operands."""
         result = self.result_type(inst)
         args: list[Expr] = []
@@ -93,7 +84,7 @@ class Instructions:
                 return self.cast(made, computed, result)
         return made
 
-    def _wanted(self: FunctionWriter, letter: str, kind: Type, result: Type, before: list[Type]) -> Type:
+    def _wanted(self, letter: str, kind: Type, result: Type, before: list[Type]) -> Type:
         scalar = types.scalar_of(kind)
         if scalar is None or scalar.kind != "int" or scalar.width != 32:
             return kind
@@ -109,21 +100,21 @@ class Instructions:
                 return types.with_scalar(kind, wanted) if wanted is not None and wanted.kind == "int" else kind
         return kind
 
-    def _check(self: FunctionWriter, inst: Instruction, row: Row, kinds: list[Type], result: Type) -> None:
+    def _check(self, inst: Instruction, row: Row, kinds: list[Type], result: Type) -> None:
         """Refuses operands that WGSL has no value for; the names of their types say so."""
         for kind in (*kinds, result):
             self.d.type(kind)
 
-    def runtime(self: FunctionWriter, form: str, args: list[Expr]) -> list[Expr]:
+    def runtime(self, form: str, args: list[Expr]) -> list[Expr]:
         """Keeps WGSL from evaluating at creation what would be an error there: overflow, division by zero."""
-        if args and all(a.const for a in args) or form in ("/", "%") and args[-1].const and "0" in args[-1].text:
+        if (args and all(a.const for a in args)) or (form in ("/", "%") and args[-1].const and "0" in args[-1].text):
             at = len(args) - 1 if form in ("/", "%") else 0
             if form in ("/", "%") and not all(a.const for a in args) and not _may_be_zero(args[-1].text):
                 return args
             args = [*args[:at], self.keep(args[at]), *args[at + 1 :]]
         return args
 
-    def form(self: FunctionWriter, form: str, args: list[Expr], kinds: list[Type], result: Type) -> Expr:
+    def form(self, form: str, args: list[Expr], kinds: list[Type], result: Type) -> Expr:
         if form.endswith("()"):
             return expr.call(form[:-2], *args)
         if form[1:] == "x":
@@ -141,7 +132,7 @@ class Instructions:
             return expr.compare(form, args[0], args[1], total)
         return expr.binary(form, args[0], args[1])
 
-    def op_ExtInst(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ExtInst(self, inst: Instruction) -> None:
         library = self.m.imports.get(inst.args[0], "")
         if library.startswith("NonSemantic."):
             return
@@ -160,7 +151,7 @@ class Instructions:
             row = SCALAR_ROWS[name]
         self.define(inst, self.apply(inst, row, ids))
 
-    def group(self: FunctionWriter, inst: Instruction) -> None:
+    def group(self, inst: Instruction) -> None:
         name = inst.op.removeprefix("GroupNonUniform")
         if name == "QuadSwap":
             direction = self.t.constants.integer(inst.args[2])
@@ -179,13 +170,13 @@ class Instructions:
 
     # Values
 
-    def op_Undef(self: FunctionWriter, inst: Instruction) -> None:
+    def op_Undef(self, inst: Instruction) -> None:
         self.values[inst.id] = self.d.value(self.result_type(inst), None)
 
-    def op_CopyObject(self: FunctionWriter, inst: Instruction) -> None:
+    def op_CopyObject(self, inst: Instruction) -> None:
         self.define(inst, self.operand(inst.args[0], inst))
 
-    def op_CopyLogical(self: FunctionWriter, inst: Instruction) -> None:
+    def op_CopyLogical(self, inst: Instruction) -> None:
         value, source = self.typed(inst.args[0], inst)
         target = self.result_type(inst)
         if self.d.type(source) == self.d.type(target):
@@ -193,7 +184,7 @@ class Instructions:
             return
         self.define(inst, self.convert(self.single(value), source, target, inst))
 
-    def convert(self: FunctionWriter, value: Expr, source: Type, target: Type, inst: Instruction) -> Expr:
+    def convert(self, value: Expr, source: Type, target: Type, inst: Instruction) -> Expr:
         """A composite rebuilt as another type of the same shape."""
         if self.d.type(source) == self.d.type(target):
             return value
@@ -206,7 +197,7 @@ class Instructions:
             parts.append(self.convert(self.part(value, source, i), inner, wanted, inst))
         return self.construct(target, parts)
 
-    def parts(self: FunctionWriter, type: Type, inst: Instruction) -> range:
+    def parts(self, type: Type, inst: Instruction) -> range:
         match type:
             case types.Struct(members=members):
                 return range(len(members))
@@ -216,11 +207,11 @@ class Instructions:
                 return range(count)
         raise unsupported(inst, f"{describe(type)} would have to be rebuilt element by element")
 
-    def single(self: FunctionWriter, value: Expr) -> Expr:
+    def single(self, value: Expr) -> Expr:
         """The value as text that may be repeated."""
         return value if value.simple and not self.mutable(value.reads) else self.keep(value)
 
-    def part(self: FunctionWriter, value: Expr, type: Type, i: int) -> Expr:
+    def part(self, value: Expr, type: Type, i: int) -> Expr:
         """A part of a composite value."""
         match type:
             case types.Struct():
@@ -231,7 +222,7 @@ class Instructions:
                 return expr.member(expr.index(value, Expr(str(i))), "value")
         return expr.index(value, Expr(str(i), const=True))
 
-    def construct(self: FunctionWriter, type: Type, parts: list[Expr]) -> Expr:
+    def construct(self, type: Type, parts: list[Expr]) -> Expr:
         """A composite of these parts."""
         name = self.d.type(type)
         if isinstance(type, types.Array) and self.d.padded(type):
@@ -241,7 +232,7 @@ class Instructions:
             parts = parts[:1]
         return expr.call(name, *parts)
 
-    def op_CompositeConstruct(self: FunctionWriter, inst: Instruction) -> None:
+    def op_CompositeConstruct(self, inst: Instruction) -> None:
         type = self.result_type(inst)
         values = [self.typed(id, inst) for id in inst.args]
         if isinstance(type, types.Vector):
@@ -255,7 +246,7 @@ class Instructions:
             raise invalid(inst, "the constituents do not fit the type")
         self.define(inst, self.construct(type, [v for v, _ in values]))
 
-    def op_CompositeExtract(self: FunctionWriter, inst: Instruction) -> None:
+    def op_CompositeExtract(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[0], inst)
         for i in inst.args[1:]:
             inner = types.child(type, i)
@@ -264,7 +255,7 @@ class Instructions:
             value, type = self.part(value, type, i), inner
         self.define(inst, value)
 
-    def op_CompositeInsert(self: FunctionWriter, inst: Instruction) -> None:
+    def op_CompositeInsert(self, inst: Instruction) -> None:
         new, _ = self.typed(inst.args[0], inst)
         base, type = self.typed(inst.args[1], inst)
         path = inst.args[2:]
@@ -282,7 +273,7 @@ class Instructions:
             target, type = self.part(target, type, i), inner
         self.emit(f"{target.text} = {new.text};")
 
-    def _changed(self: FunctionWriter, inst: Instruction, base: Expr) -> str:
+    def _changed(self, inst: Instruction, base: Expr) -> str:
         """A variable that starts as ``base`` and becomes the instruction's value once it is changed."""
         name = self.hoisted.get(inst.id)
         if name is None:
@@ -294,7 +285,7 @@ class Instructions:
             self.values[inst.id] = Expr(name, reads=frozenset([inst.id]))
         return name
 
-    def op_VectorShuffle(self: FunctionWriter, inst: Instruction) -> None:
+    def op_VectorShuffle(self, inst: Instruction) -> None:
         first, a = self.typed(inst.args[0], inst)
         second, b = self.typed(inst.args[1], inst)
         result = self.result_type(inst)
@@ -327,23 +318,23 @@ class Instructions:
             at = end
         self.define(inst, expr.call(self.d.type(result), *parts))
 
-    def op_VectorExtractDynamic(self: FunctionWriter, inst: Instruction) -> None:
+    def op_VectorExtractDynamic(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[0], inst)
         self.define(inst, expr.index(value, self._lane(type, inst.args[1], inst)))
 
-    def _lane(self: FunctionWriter, type: Type, id: int, inst: Instruction) -> Expr:
+    def _lane(self, type: Type, id: int, inst: Instruction) -> Expr:
         if not isinstance(type, types.Vector):
             raise invalid(inst, "the operand is not a vector")
         constant = self.t.constants.integer(id)
         return self.operand(id, inst) if constant is None else Expr(str(min(constant, type.count - 1)))
 
-    def op_VectorInsertDynamic(self: FunctionWriter, inst: Instruction) -> None:
+    def op_VectorInsertDynamic(self, inst: Instruction) -> None:
         base, type = self.typed(inst.args[0], inst)
         new = self.operand(inst.args[1], inst)
         lane = self._lane(type, inst.args[2], inst)
         self.emit(f"{self._changed(inst, base)}[{lane.text}] = {new.text};")
 
-    def op_Select(self: FunctionWriter, inst: Instruction) -> None:
+    def op_Select(self, inst: Instruction) -> None:
         test, test_type = self.typed(inst.args[0], inst)
         yes, type = self.typed(inst.args[1], inst)
         no, _ = self.typed(inst.args[2], inst)
@@ -355,13 +346,13 @@ class Instructions:
         name = self._changed(inst, no)
         self.emit(f"if {test.text} {{ {name} = {yes.text}; }}")
 
-    def op_LogicalAnd(self: FunctionWriter, inst: Instruction) -> None:
+    def op_LogicalAnd(self, inst: Instruction) -> None:
         self._logical(inst, "&")
 
-    def op_LogicalOr(self: FunctionWriter, inst: Instruction) -> None:
+    def op_LogicalOr(self, inst: Instruction) -> None:
         self._logical(inst, "|")
 
-    def _logical(self: FunctionWriter, inst: Instruction, operator: str) -> None:
+    def _logical(self, inst: Instruction, operator: str) -> None:
         # Scalars take the short-circuit form: the right side has no effects, and it chains without parentheses.
         scalar = isinstance(self.result_type(inst), types.Scalar)
         args = self.runtime("", [self.operand(id, inst) for id in inst.args])
@@ -369,7 +360,7 @@ class Instructions:
 
     # Bits and conversions
 
-    def shift(self: FunctionWriter, inst: Instruction, operator: str, scalar: types.Scalar | None) -> None:
+    def shift(self, inst: Instruction, operator: str, scalar: types.Scalar | None) -> None:
         value, type = self.typed(inst.args[0], inst)
         result = self.result_type(inst)
         computed = type if scalar is None else types.with_scalar(type, scalar)
@@ -388,39 +379,39 @@ class Instructions:
             value = self.keep(value)
         self.define(inst, self.cast(expr.binary(operator, value, amount), computed, result))
 
-    def op_ShiftLeftLogical(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ShiftLeftLogical(self, inst: Instruction) -> None:
         self.shift(inst, "<<", None)
 
-    def op_ShiftRightLogical(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ShiftRightLogical(self, inst: Instruction) -> None:
         self.shift(inst, ">>", types.U32)
 
-    def op_ShiftRightArithmetic(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ShiftRightArithmetic(self, inst: Instruction) -> None:
         self.shift(inst, ">>", types.I32)
 
-    def op_BitFieldInsert(self: FunctionWriter, inst: Instruction) -> None:
+    def op_BitFieldInsert(self, inst: Instruction) -> None:
         result = self.result_type(inst)
         args = [self.cast(*self.typed(id, inst), result) for id in inst.args[:2]]
         args += [self._unsigned(id, inst) for id in inst.args[2:]]
         self.define(inst, expr.call("insertBits", *self.runtime("", args)))
 
-    def _unsigned(self: FunctionWriter, id: int, inst: Instruction) -> Expr:
+    def _unsigned(self, id: int, inst: Instruction) -> Expr:
         value, type = self.typed(id, inst)
         return self.cast(value, type, types.with_scalar(type, types.U32))
 
-    def _extract(self: FunctionWriter, inst: Instruction, scalar: types.Scalar) -> None:
+    def _extract(self, inst: Instruction, scalar: types.Scalar) -> None:
         value, type = self.typed(inst.args[0], inst)
         computed = types.with_scalar(type, scalar)
         args = [self.cast(value, type, computed), *(self._unsigned(id, inst) for id in inst.args[1:])]
         made = expr.call("extractBits", *self.runtime("", args))
         self.define(inst, self.cast(made, computed, self.result_type(inst)))
 
-    def op_BitFieldSExtract(self: FunctionWriter, inst: Instruction) -> None:
+    def op_BitFieldSExtract(self, inst: Instruction) -> None:
         self._extract(inst, types.I32)
 
-    def op_BitFieldUExtract(self: FunctionWriter, inst: Instruction) -> None:
+    def op_BitFieldUExtract(self, inst: Instruction) -> None:
         self._extract(inst, types.U32)
 
-    def _conversion(self: FunctionWriter, inst: Instruction, letter: str) -> None:
+    def _conversion(self, inst: Instruction, letter: str) -> None:
         value, type = self.typed(inst.args[0], inst)
         result = self.result_type(inst)
         if letter in "su":
@@ -432,26 +423,26 @@ class Instructions:
             value = self.keep(value)
         self.define(inst, self.cast(expr.call(self.d.type(target), value), target, result))
 
-    def op_ConvertFToU(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ConvertFToU(self, inst: Instruction) -> None:
         self._conversion(inst, ".")
 
-    def op_ConvertFToS(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ConvertFToS(self, inst: Instruction) -> None:
         self._conversion(inst, ".")
 
-    def op_ConvertSToF(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ConvertSToF(self, inst: Instruction) -> None:
         self._conversion(inst, "s")
 
-    def op_ConvertUToF(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ConvertUToF(self, inst: Instruction) -> None:
         self._conversion(inst, "u")
 
-    def op_FConvert(self: FunctionWriter, inst: Instruction) -> None:
+    def op_FConvert(self, inst: Instruction) -> None:
         self._conversion(inst, ".")
 
-    def op_QuantizeToF16(self: FunctionWriter, inst: Instruction) -> None:
-        value, type = self.typed(inst.args[0], inst)
+    def op_QuantizeToF16(self, inst: Instruction) -> None:
+        value = self.operand(inst.args[0], inst)
         self.define(inst, expr.call("quantizeToF16", *self.runtime("", [value])))
 
-    def op_Bitcast(self: FunctionWriter, inst: Instruction) -> None:
+    def op_Bitcast(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[0], inst)
         result = self.result_type(inst)
         source, target = types.scalar_of(type), types.scalar_of(result)
@@ -466,7 +457,7 @@ class Instructions:
             return
         self.define(inst, expr.call(f"bitcast<{self.d.type(result)}>", value))
 
-    def _halves(self: FunctionWriter, value: Expr, type: Type, result: Type, inst: Instruction) -> Expr:
+    def _halves(self, value: Expr, type: Type, result: Type, inst: Instruction) -> Expr:
         """A bit cast between pairs of f16 and words, by (un)packing: naga has no ``bitcast<vec2h>``."""
         pair, word = types.Vector(types.F16, 2), types.with_scalar
         if types.scalar_of(result) == types.F16:
@@ -491,13 +482,13 @@ class Instructions:
             return expr.call(f"bitcast<{self.d.type(result)}>", packed)
         return self.cast(packed, unsigned, result)
 
-    def op_IsNan(self: FunctionWriter, inst: Instruction) -> None:
+    def op_IsNan(self, inst: Instruction) -> None:
         self._bit_test(inst, ">")
 
-    def op_IsInf(self: FunctionWriter, inst: Instruction) -> None:
+    def op_IsInf(self, inst: Instruction) -> None:
         self._bit_test(inst, "==")
 
-    def _bit_test(self: FunctionWriter, inst: Instruction, operator: str) -> None:
+    def _bit_test(self, inst: Instruction, operator: str) -> None:
         """By the bits, since WGSL lets an implementation assume that there are no NaNs and infinities."""
         value, type = self.typed(inst.args[0], inst)
         wide = types.with_scalar(type, types.F32)
@@ -509,7 +500,7 @@ class Instructions:
         made = expr.fill(f"(bitcast<{bits}>($0) & {mask})", tuple(self.runtime("", [value])))
         self.define(inst, expr.binary(operator, made, Expr(infinity)))
 
-    def op_SMod(self: FunctionWriter, inst: Instruction) -> None:
+    def op_SMod(self, inst: Instruction) -> None:
         """The remainder with the sign of the divisor."""
         result = self.result_type(inst)
         signed = types.with_scalar(result, types.I32)
@@ -517,10 +508,11 @@ class Instructions:
         b = b if not b.const else self.keep(b)
         rest = self.keep(expr.binary("%", a, b))
         zero = self.d.value(signed, None).text
-        made = f"select({rest.text}, {rest.text} + {b.text}, ({rest.text} != {zero}) & (({rest.text} ^ {b.text}) < {zero}))"
+        fix = f"({rest.text} != {zero}) & (({rest.text} ^ {b.text}) < {zero})"
+        made = f"select({rest.text}, {rest.text} + {b.text}, {fix})"
         self.define(inst, self.cast(Expr(made), signed, result))
 
-    def op_OuterProduct(self: FunctionWriter, inst: Instruction) -> None:
+    def op_OuterProduct(self, inst: Instruction) -> None:
         a, _ = self.typed(inst.args[0], inst)
         b, type = self.typed(inst.args[1], inst)
         if not isinstance(type, types.Vector):
@@ -529,31 +521,31 @@ class Instructions:
         columns = [expr.binary("*", a, self.part(b, type, i)) for i in range(type.count)]
         self.define(inst, expr.call(self.d.type(self.result_type(inst)), *columns))
 
-    def _pair(self: FunctionWriter, inst: Instruction, low: Expr, high: Expr) -> None:
+    def _pair(self, inst: Instruction, low: Expr, high: Expr) -> None:
         """A struct result of two members."""
         self.define(inst, expr.call(self.d.type(self.result_type(inst)), low, high))
 
-    def _members(self: FunctionWriter, inst: Instruction) -> tuple[Type, Expr, Expr]:
+    def _members(self, inst: Instruction) -> tuple[Type, Expr, Expr]:
         """(operand type as unsigned, first, second) of an instruction on two unsigned numbers."""
         a, type = self.typed(inst.args[0], inst)
         b, second = self.typed(inst.args[1], inst)
         unsigned = types.with_scalar(type, types.U32)
         return unsigned, self.keep(self.cast(a, type, unsigned)), self.keep(self.cast(b, second, unsigned))
 
-    def op_IAddCarry(self: FunctionWriter, inst: Instruction) -> None:
+    def op_IAddCarry(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
         total = self.keep(expr.binary("+", a, b))
         self._pair(inst, total, Expr(f"{self.d.type(type)}({total.text} < {a.text})"))
 
-    def op_ISubBorrow(self: FunctionWriter, inst: Instruction) -> None:
+    def op_ISubBorrow(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
         self._pair(inst, expr.binary("-", a, b), Expr(f"{self.d.type(type)}({a.text} < {b.text})"))
 
-    def op_UMulExtended(self: FunctionWriter, inst: Instruction) -> None:
+    def op_UMulExtended(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
         self._pair(inst, expr.binary("*", a, b), self._high(type, a, b))
 
-    def _high(self: FunctionWriter, type: Type, a: Expr, b: Expr) -> Expr:
+    def _high(self, type: Type, a: Expr, b: Expr) -> Expr:
         """The high word of a product, from 16-bit halves."""
         t = self.d.type(type)
         half, mask = (f"{t}({n})" if isinstance(type, types.Vector) else n for n in ("16u", "0xffffu"))
@@ -563,7 +555,7 @@ class Instructions:
         second = self.keep(Expr(f"{low_a} * {high_b} + ({first} & {mask})")).text
         return Expr(f"{high_a} * {high_b} + ({first} >> {half}) + ({second} >> {half})", expr.ADD)
 
-    def op_SMulExtended(self: FunctionWriter, inst: Instruction) -> None:
+    def op_SMulExtended(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
         result = self.result_type(inst)
         member = types.child(result, 0)
@@ -579,188 +571,17 @@ class Instructions:
         low = expr.binary("*", a, b)
         self._pair(inst, self.cast(low, type, member), self.cast(fixed, type, member))
 
-    # Memory
-
-    def op_Load(self: FunctionWriter, inst: Instruction) -> None:
-        place = self.place(inst.args[0], inst)
-        if place.type != self.result_type(inst):
-            raise invalid(inst, "the pointer's type differs from the result's")
-        builtin = self.t.builtin_value(self, place, inst)
-        if builtin is not None:
-            self.define(inst, builtin)
-            return
-        self.define(inst, self.load(place, inst))
-
-    def load(self: FunctionWriter, place: Place, inst: Instruction) -> Expr:
-        if place.tree is None:
-            return Expr(place.text, place.prec, place.reads | self.t.tokens(place.root))
-        if place.tree is True:
-            return self.keep(Expr(f"atomicLoad(&{place.text})"))
-        parts = [self.load(self._part_place(place, i, inst), inst) for i in self.parts(place.type, inst)]
-        return self.construct(place.type, parts)
-
-    def _part_place(self: FunctionWriter, place: Place, i: int, inst: Instruction) -> Place:
-        return self.step(place, i, Expr(str(i)), inst)
-
-    def op_Store(self: FunctionWriter, inst: Instruction) -> None:
-        value, type = self.typed(inst.args[1], inst)
-        place = self.place(inst.args[0], inst)
-        if place.type != type:
-            raise invalid(inst, "the pointer's type differs from the value's")
-        self.write(place, value, inst)
-
-    def write(self: FunctionWriter, place: Place, value: Expr, inst: Instruction) -> None:
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
-        if place.tree is None:
-            self.emit(self.assignment(place.text, value.text))
-        elif place.tree is True:
-            self.emit(f"atomicStore(&{place.text}, {value.text});")
-        else:
-            value = self.single(value)
-            for i in self.parts(place.type, inst):
-                self.write(self._part_place(place, i, inst), self.part(value, place.type, i), inst)
-
-    def op_CopyMemory(self: FunctionWriter, inst: Instruction) -> None:
-        value = self.load(self.place(inst.args[1], inst), inst)
-        self.write(self.place(inst.args[0], inst), value, inst)
-
-    def op_AccessChain(self: FunctionWriter, inst: Instruction) -> None:
-        """Written at its uses."""
-
-    op_InBoundsAccessChain = op_AccessChain
-
-    def op_ArrayLength(self: FunctionWriter, inst: Instruction) -> None:
-        place = self.place(inst.args[0], inst)
-        if place.root not in self.t.unwrapped or not isinstance(place.type, types.Struct):
-            place = self.step(place, inst.args[1], Expr(""), inst)
-        elif inst.args[1] != 0:
-            raise invalid(inst, "no such member")
-        made = Expr(f"arrayLength(&{place.text})")
-        self.define(inst, self.cast(made, types.U32, self.result_type(inst)))
-
-    # Atomics and barriers
-
-    def atomic(self: FunctionWriter, inst: Instruction, call: str, type: Type) -> None:
-        """An atomic call: a statement, and a ``let`` where its result is used."""
-        if inst.id and self.usage.count.get(inst.id):
-            self.define(inst, self.cast(Expr(call), type, self.result_type(inst)), keep=True)
-        else:
-            self.emit(f"{call};")
-
-    def _atomic_place(self: FunctionWriter, inst: Instruction) -> Place:
-        place = self.place(inst.args[0], inst)
-        if place.tree is not True:
-            raise unsupported(inst, f"an atomic operation on {describe(place.type)}")
-        return place
-
-    def op_AtomicLoad(self: FunctionWriter, inst: Instruction) -> None:
-        place = self._atomic_place(inst)
-        self.atomic(inst, f"atomicLoad(&{place.text})", place.type)
-
-    def op_AtomicStore(self: FunctionWriter, inst: Instruction) -> None:
-        value, type = self.typed(inst.args[3], inst)
-        place = self._atomic_place(inst)
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
-        self.emit(f"atomicStore(&{place.text}, {self.cast(value, type, place.type).text});")
-
-    def _atomic(self: FunctionWriter, inst: Instruction) -> None:
-        if len(inst.args) > 3:
-            value, type = self.typed(inst.args[3], inst)
-        else:
-            value, type = Expr("1u", const=True), types.U32
-        place = self._atomic_place(inst)
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
-        wanted = {"S": types.I32, "U": types.U32}.get(inst.op[6]) if inst.op.endswith(("Min", "Max")) else None
-        if wanted is not None and place.type != wanted:
-            self._exchange_loop(inst, place, self.cast(value, type, wanted), wanted)
-            return
-        call = f"{_ATOMICS[inst.op]}(&{place.text}, {self.cast(value, type, place.type).text})"
-        self.atomic(inst, call, place.type)
-
-    op_AtomicExchange = op_AtomicIAdd = op_AtomicISub = op_AtomicAnd = op_AtomicOr = op_AtomicXor = _atomic
-    op_AtomicSMin = op_AtomicUMin = op_AtomicSMax = op_AtomicUMax = op_AtomicIIncrement = op_AtomicIDecrement = _atomic
-
-    def _exchange_loop(self: FunctionWriter, inst: Instruction, place: Place, value: Expr, type: Type) -> None:
-        """A minimum or maximum in the signedness that the memory does not have."""
-        function = _ATOMICS[inst.op].removeprefix("atomic").lower()
-        name, value = self._result_variable(inst, place.type), self.keep(value)
-        self.emit(f"{name} = atomicLoad(&{place.text});")
-        cast = self.d.type(type)
-        new = f"{self.d.type(place.type)}({function}({cast}({name}), {value.text}))"
-        swap = self.names.make("swap")
-        self.emit(
-            f"loop {{ let {swap} = atomicCompareExchangeWeak(&{place.text}, {name}, {new}); "
-            f"if {swap}.exchanged {{ break; }} {name} = {swap}.old_value; }}"
-        )
-
-    def _result_variable(self: FunctionWriter, inst: Instruction, type: Type) -> str:
-        name = self.hoisted.get(inst.id)
-        if name is None:
-            name = self.names.make(self.m.names.get(inst.id, ""), "old")
-            self.emit(f"var {name}: {self.d.type(type)};")
-        self.values[inst.id] = self.cast(Expr(name), type, self.result_type(inst))
-        return name
-
-    def op_AtomicCompareExchange(self: FunctionWriter, inst: Instruction) -> None:
-        new, new_type = self.typed(inst.args[4], inst)
-        old, old_type = self.typed(inst.args[5], inst)
-        place = self._atomic_place(inst)
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
-        new, old = self.cast(new, new_type, place.type), self.cast(old, old_type, place.type)
-        new, old = (v if v.simple else self.keep(v) for v in (new, old))
-        name, swap = self._result_variable(inst, place.type), self.names.make("swap")
-        # WGSL's exchange may fail although the values are equal; SPIR-V's may not.
-        self.emit(
-            f"loop {{ let {swap} = atomicCompareExchangeWeak(&{place.text}, {old.text}, {new.text}); "
-            f"{name} = {swap}.old_value; if {swap}.exchanged || {name} != {old.at(expr.SHIFT)} {{ break; }} }}"
-        )
-
-    def op_ControlBarrier(self: FunctionWriter, inst: Instruction) -> None:
-        scope, _, semantics = (self.t.constants.integer(id) for id in inst.args)
-        if scope is None or semantics is None:
-            raise invalid(inst, "scope and semantics must be constants")
-        if scope != 2:
-            raise unsupported(inst, f"a barrier of the execution scope {scope}", "use the scope Workgroup")
-        self.barrier(semantics)
-
-    def barrier(self: FunctionWriter, semantics: int) -> None:
-        self.flush_memory()
-        if semantics & 0x40:
-            self.emit("storageBarrier();")
-        if semantics & 0x100 or not semantics & 0x40:
-            self.emit("workgroupBarrier();")
-
-    def op_MemoryBarrier(self: FunctionWriter, inst: Instruction) -> None:
-        semantics = self.t.constants.integer(inst.args[1])
-        if semantics is None:
-            raise invalid(inst, "semantics must be a constant")
-        if semantics & 0x140:
-            self.barrier(semantics)
-
-    def flush_memory(self: FunctionWriter) -> None:
-        """Loads of shared memory may not move across."""
-        self.flush_reading({"memory"})
-
-    def op_FunctionCall(self: FunctionWriter, inst: Instruction) -> None:
-        name, args = self.t.call(self, inst)
-        self.flush_reading({"memory", "private", *(id for id in self.places if isinstance(id, int))})
-        text = f"{name}({', '.join(args)})"
-        if isinstance(self.result_type(inst), types.Void) or not self.usage.count.get(inst.id):
-            self.emit(f"{text};")
-        else:
-            self.define(inst, Expr(text), keep=True)
-
     # GLSL.std.450 instructions without a row
 
-    def _structured(self: FunctionWriter, inst: Instruction, ids: tuple[int, ...], name: str, second: str) -> Expr:
+    def _structured(self, inst: Instruction, ids: tuple[int, ...], name: str, second: str) -> Expr:
         value = self.operand(ids[0], inst)
         return self.keep(expr.call(name, *self.runtime("", [value])))
 
-    def glsl_ModfStruct(self: FunctionWriter, inst: Instruction, ids: tuple[int, ...]) -> None:
+    def glsl_ModfStruct(self, inst: Instruction, ids: tuple[int, ...]) -> None:
         made = self._structured(inst, ids, "modf", "whole")
         self._pair(inst, expr.member(made, "fract"), expr.member(made, "whole"))
 
-    def glsl_FrexpStruct(self: FunctionWriter, inst: Instruction, ids: tuple[int, ...]) -> None:
+    def glsl_FrexpStruct(self, inst: Instruction, ids: tuple[int, ...]) -> None:
         made = self._structured(inst, ids, "frexp", "exp")
         exponent = types.child(self.result_type(inst), 1)
         source = self.m.type_of(ids[0], inst)
@@ -769,19 +590,7 @@ class Instructions:
         signed = types.with_scalar(source, types.I32)
         self._pair(inst, expr.member(made, "fract"), self.cast(expr.member(made, "exp"), signed, exponent))
 
-    def glsl_Modf(self: FunctionWriter, inst: Instruction, ids: tuple[int, ...]) -> None:
-        made = self._structured(inst, ids, "modf", "whole")
-        self.write(self.place(ids[1], inst), expr.member(made, "whole"), inst)
-        self.define(inst, expr.member(made, "fract"))
-
-    def glsl_Frexp(self: FunctionWriter, inst: Instruction, ids: tuple[int, ...]) -> None:
-        made = self._structured(inst, ids, "frexp", "exp")
-        place = self.place(ids[1], inst)
-        signed = types.with_scalar(place.type, types.I32)
-        self.write(place, self.cast(expr.member(made, "exp"), signed, place.type), inst)
-        self.define(inst, expr.member(made, "fract"))
-
-    def glsl_Refract(self: FunctionWriter, inst: Instruction, ids: tuple[int, ...]) -> None:
+    def glsl_Refract(self, inst: Instruction, ids: tuple[int, ...]) -> None:
         type = self.result_type(inst)
         if isinstance(type, types.Vector):
             self.define(inst, self.apply(inst, GLSL_ROWS["Refract"], ids))

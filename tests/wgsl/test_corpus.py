@@ -1,0 +1,30 @@
+"""A sample of a SPIR-V corpus outside the repository: all of it translates, and naga and Tint take the text."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "corpora")]
+
+import compilers  # noqa: E402
+
+run = pytest.importorskip("run", reason="the corpus's reader is not here")
+
+EVERY = 11
+
+
+@pytest.mark.skipif(not run.CORPUS.is_dir(), reason="the corpus is not here")
+def test_accepted_modules_stay_accepted() -> None:
+    if compilers.device() is None:
+        pytest.skip("no Vulkan device")
+    tint = compilers.Tint() if compilers.Tint.available() else None
+    refused = {}
+    for item in run.corpus(every=EVERY):
+        result, message = run.verdict(item, tint)
+        if item.accepted and result != "ok":
+            refused[item.name] = f"{result}: {message}"
+    if tint is not None:
+        tint.close()
+    assert not refused
