@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 scratch=$(mktemp -d)
-copy="$scratch/a copy in another folder"
+copy=$scratch/a-copy-in-another-folder
 second="./bazelw --output_user_root=$scratch/bazel"
 finish() {
     (cd "$copy" && $second shutdown) >/dev/null 2>&1 || true

@@ -67,8 +67,9 @@ runfiles=$self.runfiles
 case "$runfiles" in /*) ;; *) runfiles=$PWD/$runfiles ;; esac
 export PYTHONPATH="{python_path}"
 export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
+run=exec
 {environment}
-exec {python} -S {command} {arguments} "$@"
+$run {python} -S {command} {arguments} "$@"
 """
 
 _TEST_ENVIRONMENT = """
@@ -121,7 +122,15 @@ _PROGRAM_ATTRS = {
 }
 
 # `bazel run` starts a program in its runfiles; the user's paths are relative to where the user stands.
-_RUN_ENVIRONMENT = "cd \"${BUILD_WORKING_DIRECTORY:-.}\"\n"
+# An action has no home, and what it leaves there is nobody's.
+_RUN_ENVIRONMENT = """
+cd "${BUILD_WORKING_DIRECTORY:-.}"
+if [ -z "${HOME:-}" ]; then
+    HOME=$(mktemp -d) run=
+    export HOME
+    trap 'rm -rf "$HOME"' EXIT
+fi
+"""
 
 def _py_binary(ctx):
     if ctx.attr.module:
@@ -202,7 +211,6 @@ def _py_action(ctx):
         arguments = [arguments],
         inputs = ctx.files.srcs,
         outputs = ctx.outputs.outs,
-        env = {"HOME": "/tmp"},  # the sandbox's own
         mnemonic = "PyAction",
         progress_message = ctx.attr.message,
     )
