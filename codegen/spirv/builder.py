@@ -36,11 +36,9 @@ HOISTED = frozenset({Op.IMul, Op.SDiv, Op.UDiv, Op.ShiftRightLogical, Op.ShiftRi
 KEEP_WITH_CONSTANT = frozenset({Op.IAdd, Op.ISub})
 HOIST_LIMIT = 32
 
-# Instructions with no effect but their result: these are value-numbered, and dropped when unused.
-IMPURE = frozenset({Op.Load, Op.Store, Op.ControlBarrier, Op.Phi, Op.FunctionCall, Op.AtomicExchange,
-                    Op.AtomicCompareExchange, Op.AtomicIAdd, Op.AtomicSMin, Op.AtomicSMax, Op.AtomicAnd, Op.AtomicOr,
-                    Op.GroupNonUniformShuffle, Op.GroupNonUniformShuffleUp, Op.GroupNonUniformShuffleDown})
-DROPPED_UNUSED = frozenset({Op.Load, Op.Phi, Op.FunctionCall, Op.Variable})
+# Instructions that stay although nothing uses their result.
+EFFECTS = frozenset({Op.AtomicCompareExchange, Op.AtomicIAdd, Op.AtomicSMin, Op.AtomicUMin, Op.AtomicSMax,
+                     Op.AtomicUMax, Op.AtomicAnd, Op.AtomicOr, Op.Function, Op.FunctionParameter, Op.Label})
 
 
 class Id(int):
@@ -448,7 +446,7 @@ class Builder:
 
     @contextmanager
     def while_loop(self) -> Iterator[None]:
-        """An endless loop; its body leaves it by `break_unless` or `leave_loop`."""
+        """An endless loop; its body leaves it by `break_unless` or `jump`."""
         header, body, cont, merge = self.block(), self.block(), self.block(), self.block()
         self.goto(header)
         self.enter(header, loop=True)
@@ -464,11 +462,12 @@ class Builder:
         self.resume(merge)
 
     def break_unless(self, condition: Id) -> None:
+        """Leaves the innermost loop where the condition does not hold."""
         go_on = self.block()
         self.terminate(Op.BranchConditional, condition, go_on.label, self.fn.loops[-1].merge.label)
         self.resume(go_on)
 
-    def leave_loop(self, kind: str) -> None:
+    def jump(self, kind: str) -> None:
         """`break` or `continue` of the innermost loop."""
         loop = self.fn.loops[-1]
         self.goto(loop.merge if kind == "break" else loop.cont)
@@ -523,11 +522,9 @@ def drop_unused(code: list[Instruction]) -> list[Instruction]:
             if isinstance(w, Id):
                 uses[w] = uses.get(w, 0) + 1
     by_result = {ins.result: ins for ins in code if ins.result is not None}
-    control = {Op.Function, Op.FunctionParameter, Op.Label}
 
     def droppable(ins: Instruction) -> bool:
-        return (ins.result is not None and not uses.get(ins.result) and ins.op not in control
-                and (ins.op not in IMPURE or ins.op in DROPPED_UNUSED))
+        return ins.result is not None and not uses.get(ins.result) and ins.op not in EFFECTS
 
     pending = [ins for ins in code if droppable(ins)]
     dropped: set[int] = set()

@@ -28,10 +28,13 @@ from tvm_webgpu.codegen.spirv.opcodes import (
     Storage,
 )
 from tvm_webgpu.codegen.spirv.scan import (
+    ATOMICS,
     BLOCK_TAGS,
     GRID_TAGS,
     Memory,
     Scan,
+    addressed,
+    called,
     is_one,
     memory_bytes,
     plan_storage,
@@ -304,10 +307,10 @@ class Emitter:
             self.stmt(stmt.body)
 
     def _break(self, stmt: tirx.Break) -> None:
-        self.b.leave_loop("break")
+        self.b.jump("break")
 
     def _continue(self, stmt: tirx.Continue) -> None:
-        self.b.leave_loop("continue")
+        self.b.jump("continue")
 
     def _store(self, stmt: tirx.BufferStore) -> None:
         view = self.scan.views[stmt.buffer.__chandle__()]
@@ -564,10 +567,9 @@ class Emitter:
     # calls -----------------------------------------------------------------------------------------------------
 
     def _call(self, expr: ir.Call) -> Value:
-        name, args = str(getattr(expr.op, "name", expr.op)), list(expr.args)
-        short = name.split(".", 1)[-1]
-        if short in ("call_pure_extern", "call_extern"):
-            short, args = str(args[0].value), args[1:]
+        short, args = called(expr)
+        if short in ATOMICS:
+            return self._atomic(short, args)
         if short in CALLS:
             return CALLS[short](self, expr, args)
         if short in SUBGROUP:
@@ -589,6 +591,14 @@ class Emitter:
         workgroup = b.constant(b.u32, Scope.Workgroup)
         b.effect(Op.ControlBarrier, workgroup, workgroup, b.constant(b.u32, SEMANTICS_WORKGROUP))
         return const(b, "i32", 0)
+
+    def _atomic(self, name: str, args: list[ir.Expr]) -> Value:
+        element, dtype = addressed(args[0], self.name), dtype_of(args[1])
+        view = self.scan.views[element.source.__chandle__()]
+        if view.dtype.name not in ("int32", "uint32", "float32") or view.dtype.name != dtype.name:
+            raise self.unsupported(f"{name} of {dtype} on a buffer of {view.dtype}", "WebGPU's atomics have 32 bits")
+        index = self._accesses(element.source, element.indices[0])[0][0]
+        return storage.atomic(self.b, self.places[id(view.memory)], ATOMICS[name], index, self.val(args[1]))
 
     def _subgroup(self, name: str, args: list[ir.Expr]) -> Value:
         if not self.limits.subgroups:
@@ -644,7 +654,7 @@ class Emitter:
         raise self.unsupported(f"reinterpret of {source} as {target}")
 
     def _break_call(self, expr: ir.Call, args: list[ir.Expr]) -> Value:
-        self.b.leave_loop("break" if expr.op.name.endswith("break_loop") else "continue")
+        self.b.jump("break" if expr.op.name.endswith("break_loop") else "continue")
         return const(self.b, "i32", 0)
 
 

@@ -100,11 +100,12 @@ class Op(IntEnum):
     BitFieldUExtract = 203
     BitCount = 205
     ControlBarrier = 224
-    AtomicExchange = 229
     AtomicCompareExchange = 230
     AtomicIAdd = 234
     AtomicSMin = 236
+    AtomicUMin = 237
     AtomicSMax = 238
+    AtomicUMax = 239
     AtomicAnd = 240
     AtomicOr = 241
     Phi = 245

@@ -22,7 +22,8 @@ from tvm_webgpu.errors import UnsupportedError
 GRID_TAGS = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
 BLOCK_TAGS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 SCOPES = {"global": "global", "shared": "shared", "shared.dyn": "shared", "local": "local", "": "global"}
-ATOMICS = ("tirx.atomic_add",)
+# Calls that update an element atomically, by the operation; their first argument is the element's address.
+ATOMICS = {"atomic_add": "Add", "atomicAdd": "Add", "atomicMin": "Min", "atomicMax": "Max"}
 
 
 @dataclass(slots=True)
@@ -154,11 +155,10 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
         memory.vectors.add((lanes, whole))
 
     def call(expr: ir.Call) -> None:
-        if getattr(expr.op, "name", "") in ATOMICS and isinstance(expr.args[0], ir.Call):
-            load = expr.args[0].args[0]
-            if isinstance(load, ir.TensorLoad):
-                memory = found.views[load.source.__chandle__()].memory
-                memory.written = memory.atomic = True
+        name, args = called(expr)
+        if name in ATOMICS:
+            memory = found.views[addressed(args[0], kernel).source.__chandle__()].memory
+            memory.written = memory.atomic = True
 
     handlers: dict[type, Callable] = {
         tirx.DeclBuffer: declare,
@@ -176,6 +176,23 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
     for node in nodes:
         handlers[type(node)](node)
     return found
+
+
+def called(expr: ir.Call) -> tuple[str, list[ir.Expr]]:
+    """Name and arguments of a call: those of the extern function, where it is one."""
+    name, args = str(getattr(expr.op, "name", expr.op)).split(".", 1)[-1], list(expr.args)
+    if name in ("call_pure_extern", "call_extern"):
+        return str(args[0].value), args[1:]
+    return name, args
+
+
+def addressed(pointer: ir.Expr, kernel: str) -> ir.TensorLoad:
+    """The element that an `address_of` points to."""
+    if isinstance(pointer, ir.Call) and called(pointer)[0] == "address_of":
+        element = pointer.args[0]
+        if isinstance(element, ir.TensorLoad):
+            return element
+    raise UnsupportedError(f"kernel {kernel}: {pointer} is not the address of a buffer's element")
 
 
 def is_one(expr: ir.Expr) -> bool:
@@ -203,6 +220,8 @@ def plan_storage(memory: Memory, f16: bool) -> Layout:
     (view,) = views if len(views) == 1 else {"int8"}
     if view in ("int64", "uint64"):
         return Layout("u32", 2, "pair")
+    if view == "float32" and memory.atomic:
+        return Layout("u32", 1, "words")  # updated by compare and exchange of its bits
     native = view in ("int32", "uint32", "float32") or (view == "float16" and f16)
     if memory.scope == "global" and not native:
         return Layout("u32", 1, "packed")

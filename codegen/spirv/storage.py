@@ -188,10 +188,38 @@ def _store_field(b: Builder, place: Place, per_word: int, index: Val, field: Val
         old = Val("u32", (b.load(b.u32, pointer),))
         b.store(pointer, binary(b, "BitwiseOr", binary(b, "BitwiseAnd", old, hole), placed).id)
         return
-    scope = b.constant(b.u32, Scope.Device if place.memory.scope == "global" else Scope.Workgroup)
-    relaxed = b.constant(b.u32, 0)
+    scope, relaxed = _atomic_scope(b, place)
     b.raw(Op.AtomicAnd, b.u32, pointer, scope, relaxed, hole.id)
     b.raw(Op.AtomicOr, b.u32, pointer, scope, relaxed, placed.id)
+
+
+def _atomic_scope(b: Builder, place: Place) -> tuple[Id, Id]:
+    """Scope and (relaxed) semantics of atomics on a piece of memory."""
+    scope = Scope.Device if place.memory.scope == "global" else Scope.Workgroup
+    return b.constant(b.u32, scope), b.constant(b.u32, 0)
+
+
+ATOMIC_OPS = {("Add", "i32"): Op.AtomicIAdd, ("Add", "u32"): Op.AtomicIAdd, ("Min", "i32"): Op.AtomicSMin,
+              ("Min", "u32"): Op.AtomicUMin, ("Max", "i32"): Op.AtomicSMax, ("Max", "u32"): Op.AtomicUMax}
+
+
+def atomic(b: Builder, place: Place, kind: str, index: Val, value: Val) -> Val:
+    """Updates an i32, u32 or f32 element to `kind` (Add, Min, Max) of it and the value; gives what it was before."""
+    scope, relaxed = _atomic_scope(b, place)
+    pointer = _pointer(b, place, index)
+    if value.rep != "f32":
+        op = ATOMIC_OPS[kind, value.rep]
+        return Val(value.rep, (b.raw(op, getattr(b, value.rep), pointer, scope, relaxed, value.id),))
+    before = b.local_variable(b.u32, "before")
+    b.store(before, b.load(b.u32, pointer))
+    with b.while_loop():
+        expected = Val("u32", (b.load(b.u32, before),))
+        wanted = bitcast(b, "u32", binary(b, kind, bitcast(b, "f32", expected), value))
+        found = Val("u32", (b.raw(Op.AtomicCompareExchange, b.u32, pointer, scope, relaxed, relaxed, wanted.id,
+                                  expected.id),))
+        b.store(before, found.id)
+        b.break_unless(binary(b, "NE", found, expected).id)
+    return bitcast(b, "f32", Val("u32", (b.load(b.u32, before),)))
 
 
 # other layouts ---------------------------------------------------------------------------------------------------

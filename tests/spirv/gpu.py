@@ -6,6 +6,7 @@ The SPIR-V goes to wgpu (naga) as it is, scalars as immediates, on whatever Vulk
 from __future__ import annotations
 
 import functools
+import os
 import struct
 from collections.abc import Sequence
 
@@ -16,10 +17,13 @@ from tvm import s_tir, te, tirx
 from tvm.s_tir import dlight
 from tvm.sym import Analyzer
 from tvm.tirx.build import split_host_device_mods
+from tvm_webgpu.codegen import wgsl
 from tvm_webgpu.codegen.spirv import KernelModule, emit, fold, lower
 from tvm_webgpu.spirv_tools import validate
 
 TARGET = tvm.target.Target({"kind": "webgpu", "host": "llvm"})
+# What `launch` runs unless told: TVMW_TEST_SHADER=wgsl sends every test through the translation.
+SHADER = os.environ.get("TVMW_TEST_SHADER", "spirv")
 TARGET_F16 = tvm.target.Target({"kind": "webgpu", "host": "llvm", "feature.f16": True})
 
 
@@ -76,8 +80,11 @@ def grid_of(func: tirx.PrimFunc, kernel: KernelModule, scalars: dict[str, int]) 
 
 
 def launch(func: tirx.PrimFunc, kernel: KernelModule, arrays: Sequence[np.ndarray],
-           scalars: dict[str, int | float] | None = None) -> list[np.ndarray]:
-    """Runs a kernel on copies of the arrays (one per binding) and gives them back as they are afterwards."""
+           scalars: dict[str, int | float] | None = None, shader: str = SHADER) -> list[np.ndarray]:
+    """Runs a kernel on copies of the arrays (one per binding) and gives them back as they are afterwards.
+
+    `shader` is "spirv" for the module itself, or "wgsl" for its translation with the scalars in a uniform.
+    """
     gpu, scalars = device(), scalars or {}
     grid = grid_of(func, kernel, scalars)  # type: ignore[arg-type]
     words = b""
@@ -91,20 +98,27 @@ def launch(func: tirx.PrimFunc, kernel: KernelModule, arrays: Sequence[np.ndarra
         data += b"\0" * max(-len(data) % 16, 16 - len(data))
         buffers.append(gpu.create_buffer_with_data(data=data, usage=usage))
     assert len(buffers) == len(kernel.bindings)
+    translated = shader == "wgsl"
+    uniform = []
+    if translated and words:
+        uniform = [{"binding": len(buffers), "visibility": wgpu.ShaderStage.COMPUTE, "buffer": {"type": "uniform"}}]
+        buffers.append(gpu.create_buffer_with_data(data=words + b"\0" * (-len(words) % 16),
+                                                   usage=wgpu.BufferUsage.UNIFORM))
+    code = wgsl.translate(kernel.spirv).text if translated else kernel.spirv
     kinds = {"read": "read-only-storage", "read_write": "storage"}
     layout = gpu.create_bind_group_layout(entries=[
         {"binding": i, "visibility": wgpu.ShaderStage.COMPUTE, "buffer": {"type": kinds[b.access]}}
-        for i, b in enumerate(kernel.bindings)])
+        for i, b in enumerate(kernel.bindings)] + uniform)
     group = gpu.create_bind_group(layout=layout, entries=[
         {"binding": i, "resource": {"buffer": b, "offset": 0, "size": b.size}} for i, b in enumerate(buffers)])
     pipeline = gpu.create_compute_pipeline(
-        layout=gpu.create_pipeline_layout(bind_group_layouts=[layout], immediate_size=len(words)),
-        compute={"module": gpu.create_shader_module(code=kernel.spirv), "entry_point": kernel.name})
+        layout=gpu.create_pipeline_layout(bind_group_layouts=[layout], immediate_size=0 if translated else len(words)),
+        compute={"module": gpu.create_shader_module(code=code), "entry_point": kernel.name})
     encoder = gpu.create_command_encoder()
     compute = encoder.begin_compute_pass()
     compute.set_pipeline(pipeline)
     compute.set_bind_group(0, group)
-    if words:
+    if words and not translated:
         compute.set_immediates(0, words, 0, len(words))
     compute.dispatch_workgroups(*fold(grid, kernel.folds_grid))
     compute.end()
