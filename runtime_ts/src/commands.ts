@@ -39,6 +39,8 @@ export class Commands {
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
   #scratch: GPUBuffer[] = [];
+  /** The dynamic offset of a launch: one array for all of them spares each an allocation. */
+  readonly #offset = new Uint32Array(1);
 
   constructor(device: GPUDevice, buffers: Buffers, kernels: readonly CompiledKernel[]) {
     this.#device = device;
@@ -130,8 +132,12 @@ export class Commands {
     this.#encoder ??= this.#device.createCommandEncoder();
     const pass = (this.#pass ??= this.#encoder.beginComputePass());
     if (this.#pipeline !== kernel.pipeline) pass.setPipeline(this.#pipeline = kernel.pipeline);
-    if (kernel.scalars > 0) pass.setBindGroup(0, group, [this.#uniforms!.push(words, scalars, end)]);
-    else pass.setBindGroup(0, group);
+    if (kernel.scalars > 0) {
+      this.#offset[0] = this.#uniforms!.push(words, scalars, end);
+      pass.setBindGroup(0, group, this.#offset, 0, 1);
+    } else {
+      pass.setBindGroup(0, group);
+    }
     pass.dispatchWorkgroups(words[at + 1]!, words[at + 2], words[at + 3]);
     this.counters.dispatches++;
   }

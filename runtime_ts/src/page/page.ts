@@ -24,7 +24,9 @@ async function start(): Promise<void> {
   const model = await loadModel(where, {
     onProgress: ({ loaded, total }) => {
       progress.value = loaded / total;
-      facts.textContent = `${megabytes(loaded)} of ${megabytes(total)}`;
+      facts.textContent = loaded < total
+        ? `${megabytes(loaded)} of ${megabytes(total)}`
+        : `${megabytes(total)}; compiling shaders for this GPU`;
     },
   });
   const seconds = ((performance.now() - begin) / 1000).toFixed(2);
