@@ -20,6 +20,7 @@ from .commands import Copy, Dispatch, Fill, decode
 
 HANDLE_STEP = 64
 CACHED_LISTS = 8
+CACHED_GROUPS = 4096
 BUFFER_USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
 BINDING_TYPES = {"read": "read-only-storage", "read_write": "storage"}
 
@@ -223,6 +224,8 @@ class Gpu:
                     raise PackageError(f"a launch of {kernel.name} has {len(command.scalars)} scalars")
                 resources.append({"buffer": self._uniform, "offset": 0, "size": self._uniform_block(kernel)})
             entries = [{"binding": index, "resource": resource} for index, resource in enumerate(resources)]
+            if len(self._groups) >= CACHED_GROUPS:
+                self._groups.clear()
             self._groups[key] = self._device.create_bind_group(layout=self._layout(kernel), entries=entries)
         return self._groups[key]
 
