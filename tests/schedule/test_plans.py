@@ -1,0 +1,39 @@
+"""Every plan of the product table, whatever the table would choose, over shapes that no tile divides."""
+
+from __future__ import annotations
+
+import pytest
+from tvm_webgpu.codegen.schedule import Limits, gemm, split_k, table
+from tvm_webgpu.codegen.schedule.blocks import NotApplicable
+from tvm_webgpu.codegen.schedule.product import recognise
+
+from tests.schedule import cases
+from tests.schedule.check import assert_same
+
+PLANS = sorted({row.plan for row in table.PRODUCTS}, key=str)
+SHAPES = ["matmul", "matmul_transposed", "conv1x1", "conv3x3", "matmul_open_sum"]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_plan(plan: gemm.Tile | split_k.SplitK, name: str) -> None:
+    (func,) = cases.functions(name).values()
+    product = recognise(func)
+    if not plan.fits(product, Limits()):
+        pytest.skip("more workgroup memory than the default limit")
+    write = gemm.write if isinstance(plan, gemm.Tile) else split_k.write
+    assert_same(func, write(product, plan, Limits()))
+
+
+def test_a_plan_beyond_the_limits_is_refused() -> None:
+    (func,) = cases.functions("matmul").values()
+    with pytest.raises(NotApplicable, match="too large"):
+        gemm.write(recognise(func), gemm.Tile(128, 128, 32, 4, 4), Limits())
+
+
+def test_weights_are_read_as_they_lie() -> None:
+    along = {name: recognise(next(iter(cases.functions(name).values()))) for name in ("conv1x1", "matmul_wide")}
+    assert along["conv1x1"].operand_y.along == "k"  # [out, in, 1, 1]
+    assert along["conv1x1"].operand_x.along == "own"  # pixels
+    assert along["matmul_wide"].operand_x.along == "own"
+    assert along["conv1x1"].vector_store
