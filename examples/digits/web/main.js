@@ -136,7 +136,7 @@ async function start() {
     const best = setBars(probabilities);
     document.body.classList.toggle("idle", best < 0);
     find("digit").textContent = best < 0 ? "–" : best;
-    find("verdict").textContent = best < 0 ? "Nothing drawn yet" : verdict(probabilities[best]);
+    find("verdict").textContent = best < 0 ? (reader ? "Nothing drawn yet" : "Loading the model …") : verdict(probabilities[best]);
     if (best >= 0) find("time").textContent = `${reader.time.toFixed(1)} ms`;
   };
 
@@ -147,6 +147,7 @@ async function start() {
   await showExamples(find("examples"), sheet);
 
   if (!navigator.gpu) {
+    find("verdict").textContent = "No model without WebGPU";
     say(
       "This browser offers no WebGPU here, so the model cannot run. Current Chrome, Edge, Safari and Firefox have it, " +
         "on pages from https or localhost; it may need to be switched on, or a graphics driver be installed.",
@@ -171,4 +172,7 @@ async function start() {
   await changed();
 }
 
-start().catch((error) => say(`The model could not be started: ${error.message}`));
+start().catch((error) => {
+  find("verdict").textContent = "No model";
+  say(`The model could not be started: ${error.message}`);
+});
