@@ -6,7 +6,8 @@ be negative needs no fix-up. Vulkan leaves SRem undefined for negative operands,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 
 from tvm_webgpu.codegen.spirv.builder import Builder, Id
 from tvm_webgpu.codegen.spirv.facts import Fact
@@ -58,18 +59,28 @@ def binary(b: Builder, kind: str, x: Val, y: Val, fx: Fact | None = None, fy: Fa
     return folded or Val(out, (apply(b, op, rep_type(b, out, lanes), x.id, y.id),), lanes)
 
 
+FOLDED: dict[str, Callable[[int, int], int]] = {
+    "Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "BitwiseAnd": operator.and_,
+    "BitwiseOr": operator.or_, "LShift": operator.lshift, "RShift": operator.rshift,
+}
+
+
 def _identity(b: Builder, kind: str, x: Val, y: Val) -> Val | None:
-    """Integer constants, x + 0, x * 1, shifts by 0: what lowering leaves behind."""
+    """Integer constants, x + 0, x * 1, shifts by 0, (x + c) + d: what lowering leaves behind."""
     if x.rep not in ("i32", "u32") or x.lanes != 1:
         return None
     m, n = b.int_value(x.id), b.int_value(y.id)
-    if m is not None and n is not None and kind in ("Add", "Sub", "Mul"):
-        value = {"Add": m + n, "Sub": m - n, "Mul": m * n}[kind]
-        return const(b, x.rep, value)
+    if m is not None and n is not None and kind in FOLDED and (kind not in ("LShift", "RShift") or 0 <= n < 32):
+        return const(b, x.rep, FOLDED[kind](m, n))
     if (n == 0 and kind in ("Add", "Sub", "LShift", "RShift", "BitwiseOr", "BitwiseXor")) or (n == 1 and kind == "Mul"):
         return x
     if (m == 0 and kind == "Add") or (m == 1 and kind == "Mul"):
         return y
+    made = b.definition(x.id)
+    if kind == "Add" and n is not None and made is not None and made[0] == Op.IAdd:
+        inner = b.int_value(Id(made[1][1]))
+        if inner is not None:
+            return binary(b, "Add", Val(x.rep, (Id(made[1][0]),)), const(b, x.rep, inner + n))
     return const(b, x.rep, 0) if kind == "Mul" and 0 in (m, n) else None
 
 

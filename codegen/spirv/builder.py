@@ -121,6 +121,7 @@ class Builder:
         self._unique: dict[tuple, Id] = {}
         self._constants: dict[int, int | float | bool] = {}
         self._depth: dict[int, int] = {}
+        self._definitions: dict[int, Instruction] = {}
         self._types: dict[int, Id] = {}
         self._functions: list[Function] = []
         self._interface: list[Id] = []
@@ -175,8 +176,9 @@ class Builder:
         if key not in self._unique:
             self._unique[key] = result = self.new_id()
             self._types[result] = type
-            if type == self.i32:
-                value = (int(value) + 2**31) % 2**32 - 2**31
+            if type in (self.i32, self.u32):
+                low = 2**31 if type == self.i32 else 0
+                value = (int(value) + low) % 2**32 - low
             self._constants[result] = bool(value) if type == self.bool else value
             self._globals.append(Instruction(op, type, result, literal))
         return self._unique[key]
@@ -277,6 +279,7 @@ class Builder:
         if instruction.result is not None and instruction.type is not None:
             self._depth[instruction.result] = depth
             self._types[instruction.result] = instruction.type
+            self._definitions[instruction.result] = instruction
 
     def op(self, op: Op, type: Id, *operands: int) -> Id:
         """A pure instruction: the value that already stands for it, or a new one where it best stands."""
@@ -317,6 +320,11 @@ class Builder:
         zero = self.op(Op.ShiftRightLogical, self.u32, self.op(Op.CompositeExtract, self.u32, index, 0),
                        self.constant(self.u32, 31))
         return self.op(Op.Bitcast, self.f32, self.op(Op.BitwiseOr, self.u32, zero, self.constant(self.u32, bits)))
+
+    def definition(self, value: Id) -> tuple[Op, list[int]] | None:
+        """Opcode and operands of the instruction that gives a value; None for constants."""
+        made = self._definitions.get(value)
+        return (made.op, made.operands) if made else None
 
     def type_of(self, value: Id) -> Id:
         return self._types[value]

@@ -293,13 +293,19 @@ class Emitter:
             raise self.unsupported(f"loop over {var.name} whose range [{stmt.min}, {stmt.min} + {stmt.extent}) may "
                                    "exceed 32 bits")
         first = self.low(stmt.min)
+        if extent.lo == extent.hi == 1 and not self.scan.jumps:
+            self._set_index(var, first)
+            self.stmt(stmt.body)
+            return
         bound = arith.binary(b, "Add", first, self.low(stmt.extent))
         with b.counted_loop(first.id, bound.id, step, b.i32) as i:
             b.name(i, var.name)
-            index = Val("i32", (i,))
-            dtype = dtype_of(var)
-            self.env[var.__chandle__()] = index if dtype.is_wide else self._convert(index, self.rep(dtype), dtype)
+            self._set_index(var, Val("i32", (i,)))
             self.stmt(stmt.body)
+
+    def _set_index(self, var: ir.Var, index: Val) -> None:
+        dtype = dtype_of(var)
+        self.env[var.__chandle__()] = index if dtype.is_wide else self._convert(index, self.rep(dtype), dtype)
 
     def _while(self, stmt: tirx.While) -> None:
         with self.b.while_loop():

@@ -58,6 +58,7 @@ class Scan:
     views: dict[int, View] = field(default_factory=dict)
     memories: list[Memory] = field(default_factory=list)
     extents: dict[str, ir.Expr] = field(default_factory=dict)
+    jumps: bool = False  # whether some loop is left early
 
 
 def buffer_dtype(buffer: ir.Var, kernel: str) -> DType:
@@ -156,11 +157,17 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
 
     def call(expr: ir.Call) -> None:
         name, args = called(expr)
+        found.jumps |= name in ("break_loop", "continue_loop")
         if name in ATOMICS:
             memory = found.views[addressed(args[0], kernel).source.__chandle__()].memory
             memory.written = memory.atomic = True
 
+    def jump(_: tirx.Stmt) -> None:
+        found.jumps = True
+
     handlers: dict[type, Callable] = {
+        tirx.Break: jump,
+        tirx.Continue: jump,
         tirx.DeclBuffer: declare,
         tirx.AllocBuffer: allocate,
         tirx.AttrStmt: attribute,

@@ -65,6 +65,35 @@ def _pointer(b: Builder, place: Place, index: Val, component: Val | None = None)
     return b.op(Op.AccessChain, b.pointer(storage, pointee), place.variable, *path)
 
 
+def _exact_quotient(b: Builder, x: Id, divisor: int) -> Val | None:
+    """x / divisor, where the form of x (constants, products and sums of them) shows that it leaves no rest."""
+    value, made = b.int_value(x), b.definition(x)
+    if value is not None:
+        return const(b, "i32", value // divisor) if value % divisor == 0 else None
+    if made is None:
+        return None
+    op, (left, right) = made[0], (made[1] * 2)[:2]
+    factor = b.int_value(Id(right))
+    if op == Op.IMul and factor is not None and factor % divisor == 0:
+        return _shifted(b, Val("i32", (Id(left),)), "Mul", factor // divisor)
+    if op == Op.IAdd:
+        a, c = _exact_quotient(b, Id(left), divisor), _exact_quotient(b, Id(right), divisor)
+        return binary(b, "Add", a, c) if a and c else None
+    return None
+
+
+def _split_multiple(b: Builder, index: Val, divisor: int) -> tuple[Val, Val]:
+    """index = divisor * first + second, with as much in the first as the form of the index shows."""
+    whole = _exact_quotient(b, index.id, divisor)
+    if whole is not None:
+        return whole, const(b, "i32", 0)
+    made = b.definition(index.id)
+    if made is None or made[0] != Op.IAdd:
+        return const(b, "i32", 0), index
+    (first, rest), (other, more) = (_split_multiple(b, Val("i32", (Id(x),)), divisor) for x in made[1])
+    return binary(b, "Add", first, other), binary(b, "Add", rest, more)
+
+
 def _plus(b: Builder, index: Val, n: int) -> Val:
     return binary(b, "Add", index, const(b, "i32", n))
 
@@ -133,12 +162,14 @@ FIELDS: dict[str, tuple[Get, Put]] = {
 
 
 def _bit_offset(b: Builder, index: Val, per_word: int) -> Val:
-    within = bitcast(b, "u32", _shifted(b, index, "BitwiseAnd", per_word - 1))
+    _, rest = _split_multiple(b, index, per_word)
+    within = bitcast(b, "u32", _shifted(b, rest, "BitwiseAnd", per_word - 1))
     return binary(b, "LShift", within, wide.u32(b, 5 - (per_word.bit_length() - 1)))
 
 
 def _word_index(b: Builder, index: Val, per_word: int) -> Val:
-    return _shifted(b, index, "RShift", per_word.bit_length() - 1)
+    words, rest = _split_multiple(b, index, per_word)
+    return binary(b, "Add", words, _shifted(b, rest, "RShift", per_word.bit_length() - 1))
 
 
 def _load_packed(b: Builder, place: Place, dtype: str, index: Val, lanes: int, whole: bool) -> Value:
@@ -239,7 +270,8 @@ def element_pointer(b: Builder, place: Place, index: Val) -> Id:
     width = place.layout.width
     if width == 1:
         return _pointer(b, place, index)
-    return _pointer(b, place, _word_index(b, index, width), _shifted(b, index, "BitwiseAnd", width - 1))
+    _, rest = _split_multiple(b, index, width)
+    return _pointer(b, place, _word_index(b, index, width), _shifted(b, rest, "BitwiseAnd", width - 1))
 
 
 def _load_native(b: Builder, place: Place, index: Val, lanes: int, whole: bool) -> Value:

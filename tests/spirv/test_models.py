@@ -114,8 +114,8 @@ def kernels(name: str, target: tvm.target.Target) -> dict[str, tirx.PrimFunc]:
         return gpu.device_functions(tvm.IRModule(functions), target)
 
 
-@pytest.mark.parametrize("target", [gpu.TARGET, gpu.TARGET_F16], ids=["plain", "f16"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "target"), [*((name, gpu.TARGET) for name in MODELS),
+                                              ("decoder f16", gpu.TARGET_F16)])
 def test_every_kernel(name, target, monkeypatch):
     emulated: list[str] = []
     original = wide.wide_binary
