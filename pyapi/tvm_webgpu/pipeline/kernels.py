@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ OPTIMIZER_PASSES = (
     "--compact-ids",
 )
 """Passes of spirv-opt that keep the structure of loops; `--merge-blocks` and loop passes would not."""
+
+MAX_NAME = 56
+"""TVM names a kernel after all operators fused in it; shaders and manifests are better off without hundreds of them."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,20 @@ def build_kernels(functions: Mapping[str, tirx.PrimFunc], target: Target, progre
         original = next((other for candidate, other in same if tvm_ffi.structural_equal(candidate, anonymous)), None)
         if original is None:
             same.append((anonymous, name))
-            modules[name] = spirv.emit(func, name, target)
+            modules[name] = spirv.emit(func, short_name(name), target)
             index[name] = len(kernels)
             kernels.append(build_kernel(modules[name], storage_buffers(target)))
         else:
             modules[name], index[name] = modules[original], index[original]
     return Kernels(tuple(kernels), index, modules)
+
+
+def short_name(name: str) -> str:
+    """A name of at most MAX_NAME characters: a long one ends in a hash of the whole."""
+    if len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{name[: MAX_NAME - 7].rstrip('_')}_{digest}"
 
 
 def build_kernel(module: spirv.KernelModule, max_buffers: int) -> Kernel:

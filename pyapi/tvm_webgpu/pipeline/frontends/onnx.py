@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -125,7 +126,6 @@ def _input_shapes(graph: GraphProto, options: ImportOptions) -> dict[str, list]:
     inputs = {value.name: value for value in graph.input if value.name not in initialised}
     if unknown := set(options.shapes) - set(inputs):
         raise InputError(f"no input named {', '.join(sorted(unknown))}; the model has {', '.join(inputs) or 'none'}")
-    variables: dict[str, tvm.tirx.Var] = {}
     shapes: dict[str, list] = {}
     for name, value in inputs.items():
         tensor = value.type.tensor_type
@@ -137,13 +137,18 @@ def _input_shapes(graph: GraphProto, options: ImportOptions) -> dict[str, list]:
             dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or f"{name}_{axis}"
             for axis, dim in enumerate(tensor.shape.dim)
         ]
-        shapes[name] = [dim if isinstance(dim, int) else _symbol(dim, variables) for dim in dims]
-    return shapes
+        shapes[name] = list(dims)
+    texts = {dim for dims in shapes.values() for dim in dims if isinstance(dim, str)}
+    variables = {text: tvm.tirx.Var(text, "int64") for text in sorted(texts) if text.isidentifier()}
+    return {name: [dim if isinstance(dim, int) else _dim(dim, variables) for dim in dims] for name, dims in shapes.items()}
 
 
-def _symbol(text: str, variables: dict[str, tvm.tirx.Var]) -> tvm.tirx.Expr:
-    name = "".join(char if char.isalnum() or char in "_+-*/ " else "_" for char in text)
-    return onnx_frontend.parse_shape_name(name, variables)
+def _dim(text: str, variables: dict[str, tvm.tirx.Var]) -> tvm.tirx.Expr:
+    """A symbol, or an expression of symbols that are dimensions themselves; else the text becomes a symbol."""
+    if text not in variables and set(re.findall(r"[A-Za-z_]\w*", text)) <= variables.keys():
+        return onnx_frontend.parse_shape_name(text, variables)
+    name = text if text in variables else re.sub(r"\W+", "_", text)
+    return variables.setdefault(name, tvm.tirx.Var(name, "int64"))
 
 
 def _constant_names(graph: GraphProto) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Keeps every operator within a number of storage buffers: a concatenation of many tensors becomes a tree."""
+"""Keeps operators within a number of storage buffers: joining many tensors becomes a tree of concatenations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class _Splitter(PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
-        if getattr(call.op, "name", "") != "relax.concat":
+        name = getattr(call.op, "name", "")
+        if name not in ("relax.concat", "relax.stack"):
             return call
         parts = call.args[0]
         if isinstance(parts, relax.Var):
@@ -23,6 +24,9 @@ class _Splitter(PyExprMutator):
         if not isinstance(parts, relax.Tuple) or len(parts.fields) <= self.width:
             return call
         fields, axis = list(parts.fields), call.attrs.axis
+        if name == "relax.stack":
+            axis = axis if axis is not None else 0
+            fields = [self.builder_.emit(relax.op.expand_dims(field, [axis])) for field in fields]
         while len(fields) > self.width:
             groups = [fields[start : start + self.width] for start in range(0, len(fields), self.width)]
             fields = [self._concat(group, axis) for group in groups]
