@@ -38,8 +38,12 @@ def kinds(sch: s_tir.Schedule, block: SBlockRV) -> str:
 
 
 def is_injective(sch: s_tir.Schedule, block: SBlockRV) -> bool:
-    """Whether the block has only spatial iterators and writes with one plain store."""
-    return set(kinds(sch, block)) <= {"S"} and isinstance(sch.get(block).body, tirx.BufferStore)
+    """Whether the block has only spatial iterators and writes with one plain store.
+
+    A reduction over extents of 1 has lost its iterators, but not its initial value.
+    """
+    node = sch.get(block)
+    return set(kinds(sch, block)) <= {"S"} and node.init is None and isinstance(node.body, tirx.BufferStore)
 
 
 def _attempt(step: Callable[[SBlockRV], object], block: SBlockRV) -> bool:

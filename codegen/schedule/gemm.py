@@ -215,24 +215,23 @@ class _Body:
             kernel.store(sums, i * VECTOR, zero, VECTOR)
         pieces = ceil_div(product.k.extent, tile.slices * tile.depth)
         start = self.slice * (pieces * tile.depth)
-        self._fetch(kernel.let("k_first", start))
-        with kernel.loop(pieces, "piece") as piece:
+        # Round `piece` loads piece `piece` and meanwhile uses the one before, so each part of the code stands once.
+        with kernel.loop(pieces + 1, "piece") as piece:
+            with kernel.when(piece < i64(pieces)):
+                k0 = kernel.let("k0", start + piece * tile.depth)
+                self.stage_y.fetch(k0)
+                self.stage_x.fetch(k0)
+            with kernel.when(piece > 0):
+                self._accumulate(sums)
             kernel.sync()
-            self.stage_y.put()
-            self.stage_x.put()
+            with kernel.when(piece < i64(pieces)):
+                self.stage_y.put()
+                self.stage_x.put()
             kernel.sync()
-            if not (isinstance(pieces, int) and pieces == 1):
-                with kernel.when(piece + 1 < i64(pieces)):
-                    self._fetch(kernel.let("k_next", start + (piece + 1) * tile.depth))
-            self._accumulate(sums)
         if tile.slices > 1:
             self._meet(sums)
         with kernel.when(True if tile.slices == 1 else tvm.tirx.EQ(self.slice, i64(0))):
             self._store(sums)
-
-    def _fetch(self, k0: tirx.Expr) -> None:
-        self.stage_y.fetch(k0)
-        self.stage_x.fetch(k0)
 
     def _accumulate(self, sums: tirx.Buffer) -> None:
         """Adds the products of the staged piece."""
@@ -263,7 +262,6 @@ class _Body:
         def place(owner: tirx.Expr | int, q: int) -> tirx.Expr:
             return ((owner * count + q) * tile.group + self.thread) * VECTOR
 
-        kernel.sync()
         with kernel.when(self.slice > 0):
             for q in range(count):
                 kernel.store(self.shared, place(self.slice - 1, q), kernel.load(sums, q * VECTOR, VECTOR), VECTOR)

@@ -31,8 +31,8 @@ class Nest:
 
     @property
     def reduces(self) -> bool:
-        """Whether there is a reduction."""
-        return bool(self.reduced.iterators)
+        """Whether there is a reduction, be it over a single element."""
+        return self.init is not None
 
     @property
     def store(self) -> tirx.BufferStore | None:
