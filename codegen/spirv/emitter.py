@@ -242,9 +242,8 @@ class Emitter:
         tag = iter_var.thread_tag
         if tag not in self.indices:
             raise self.unsupported(f"thread tag {tag}")
-        index = self.indices[tag]
-        return self._convert(index, self.rep(dtype_of(iter_var.var)), dtype_of(iter_var.var)) \
-            if dtype_of(iter_var.var).name in ("uint32",) else index
+        dtype = dtype_of(iter_var.var)
+        return self.indices[tag] if dtype.is_wide else self._convert(self.indices[tag], self.rep(dtype), dtype)
 
     def _declare(self, stmt: tirx.DeclBuffer) -> None:
         pass  # the scan has resolved it
