@@ -9,8 +9,13 @@ from tvm_webgpu.codegen.wgsl import expr, types
 FLT_MAX = 0x7F7FFFFF
 
 
-@pytest.mark.parametrize(("bits", "text"), [(0, "0f"), (0x80000000, "-0f"), (0x3F800000, "1f"), (0x3DCCCCCD, "0.1f"),
-                                            (0x3EAAAAAB, "0.33333334f"), (0x5E0AC723, "2.5e18f"), (1, "1e-45f")])  # fmt: skip
+SHORTEST = {
+    0: "0f", 0x80000000: "-0f", 0x3F800000: "1f", 0x3DCCCCCD: "0.1f", 0x3EAAAAAB: "0.33333334f", 0x5E0AC723: "2.5e18f",
+    1: "1e-45f",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("bits", "text"), SHORTEST.items())
 def test_shortest(bits: int, text: str) -> None:
     made = expr.floating(bits, 32)
     assert made is not None and made.text == text
