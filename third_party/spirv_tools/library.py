@@ -97,7 +97,7 @@ def _library() -> ctypes.CDLL:
 def _environment(name: str) -> int:
     value = c_int()
     if not _library().spvParseTargetEnv(name.encode(), byref(value)):
-        raise SpirvToolsError(f"{name!r} is no SPIR-V target environment; examples: vulkan1.1, spv1.3, universal1.5")
+        raise SpirvToolsError(f"{name!r} is no SPIR-V target environment; examples: vulkan1.1, spv1.3, spv1.5")
     return value.value
 
 
