@@ -14,7 +14,8 @@ export async function requireOptional<T>(name: string): Promise<T> {
   }
   try {
     const path = createRequire(join(process.cwd(), "package.json")).resolve(name);
-    return await importModule<T>(pathToFileURL(path).href);
+    const found = await importModule<T & { readonly default?: T }>(pathToFileURL(path).href);
+    return found.default ?? found; // a CommonJS package, named by its path, has all its names there
   } catch (error) {
     const why = firstLine(messageOf(error));
     throw new UnsupportedError(`this needs the npm package "${name}": npm install ${name} (${why})`);
