@@ -4,13 +4,14 @@ load("//third_party/bazel:python.bzl", "pytest_tests")
 
 _NOT_DATA = ["**/__pycache__/**", "**/.*", "**/.*/**", "**/test_*.py"]
 
-def test_area(name, deps, also = [], env_files = {}, node = False, **kwargs):
+def test_area(name, deps, also = [], data = [], env_files = {}, node = False, **kwargs):
     """A target for each tests/NAME/test_*.py and a suite of them, `//tests:NAME`.
 
     Args:
       name: the folder.
       deps: what the tests may import: the part that they test, and none of the others.
       also: other areas whose files, though not tests, these tests use.
+      data: other files.
       env_files: a file to the variable that names its path.
       node: whether the tests start node.
       **kwargs: passed on to pytest_tests.
@@ -20,7 +21,7 @@ def test_area(name, deps, also = [], env_files = {}, node = False, **kwargs):
     pytest_tests(
         name = name,
         srcs = native.glob([name + "/test_*.py"], allow_empty = True),
-        data = native.glob(
+        data = data + native.glob(
             ["*.py"] + [folder + "/**" for folder in [name, "models"] + also],
             exclude = _NOT_DATA,
         ) + ["vulkan/liblavapipe_shim.so"],
