@@ -9,12 +9,9 @@ from urllib.parse import unquote, urlparse
 
 def reports(events: Path) -> list[Path]:
     """The test.xml of each test, whether it ran now or its result was cached."""
-    found = []
-    for line in events.read_text().splitlines():
-        for output in json.loads(line).get("testResult", {}).get("testActionOutput", []):
-            if output["name"] == "test.xml":
-                found.append(Path(unquote(urlparse(output["uri"]).path)))
-    return found
+    results = (json.loads(line).get("testResult", {}) for line in events.read_text().splitlines())
+    outputs = (output for result in results for output in result.get("testActionOutput", []))
+    return [Path(unquote(urlparse(output["uri"]).path)) for output in outputs if output["name"] == "test.xml"]
 
 
 def main() -> None:

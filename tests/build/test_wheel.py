@@ -29,7 +29,8 @@ class Add:
     def main(x: R.Tensor((4, "n"), "float32")) -> R.Tensor((4, "n"), "float32"):
         return R.add(x, x)
 
-built = tvm.compile(Add, target=tvm.target.Target("webgpu", host={"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}))
+host = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}
+built = tvm.compile(Add, target=tvm.target.Target("webgpu", host=host))
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
