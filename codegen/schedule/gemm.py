@@ -30,7 +30,8 @@ from .source import Source, cast, divides, store_result
 class Tile:
     """y x x results of a workgroup, depth: staged piece of k, rows x cols results of a thread, slices: parts of k.
 
-    rows, cols and depth are multiples of 4 and divide y, x; y, x and depth are powers of 2 in practice.
+    rows, cols and depth are multiples of 4 and divide y, x; y, x and depth are powers of 2 in practice. turn: where
+    memory has runs of Y along k, turn 4x4 squares in registers and stage Y k-major all the same.
     """
 
     y: int
@@ -39,6 +40,7 @@ class Tile:
     rows: int
     cols: int
     slices: int = 1
+    turn: bool = False
 
     @property
     def threads_y(self) -> int:
@@ -62,18 +64,21 @@ class Tile:
 
     def words(self, product: Product) -> int:
         """Elements of workgroup memory."""
-        stride = self.depth + (VECTOR if _k_rows(product.operand_y) else 0)
-        staged = self.slices * (self.y * stride + self.x * self.depth)
+        staged = self.slices * (self.y_words(product) + self.x * self.depth)
         return max(staged, (self.slices - 1) * self.y * self.x)
+
+    def k_rows(self, product: Product) -> bool:
+        """Whether Y is staged with runs along k."""
+        return product.operand_y.along == "k" and not self.turn
+
+    def y_words(self, product: Product) -> int:
+        """Elements of one slice's tile of Y; rows along k are padded, so that threads hit different banks."""
+        return self.y * (self.depth + (VECTOR if self.k_rows(product) else 0))
 
     def fits(self, product: Product, limits: Limits) -> bool:
         """Whether the kernel keeps within the limits of a workgroup."""
         memory = self.words(product) * tvm.DataType(product.accumulator).itemsize
         return self.threads <= limits.threads and memory <= limits.workgroup_bytes and self.slices <= MAX_BLOCK_Z
-
-
-def _k_rows(operand: Operand) -> bool:
-    return operand.along == "k"
 
 
 def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
@@ -126,13 +131,10 @@ class _Stage:
         for r in range(self.rounds):
             unit = self.body.thread + r * self.body.tile.group
             guard = True if (r + 1) * self.body.tile.group <= self.units else unit < self.units
-            if self.k_rows or self.square:
-                across = self.depth // VECTOR
-                own, k = tvm.tirx.floordiv(unit, i64(across)), tvm.tirx.floormod(unit, i64(across)) * VECTOR
-                own = own * VECTOR if self.square else own
-            else:
-                across = self.size // VECTOR
-                own, k = tvm.tirx.floormod(unit, i64(across)) * VECTOR, tvm.tirx.floordiv(unit, i64(across))
+            # Neighbouring threads take neighbours along the tile's rows: they store to different banks.
+            across = i64((self.depth if self.k_rows else self.size) // VECTOR)
+            outer, inner = tvm.tirx.floordiv(unit, across), tvm.tirx.floormod(unit, across) * VECTOR
+            own, k = (outer, inner) if self.k_rows else (inner, outer * self.vectors)
             yield r * self.vectors * VECTOR, own, k, guard
 
     def fetch(self, k0: tirx.Expr) -> None:
@@ -190,8 +192,8 @@ class _Body:
 
     def _stage(self, name: str, operand: Operand, axis: Axis, size: int, first: tirx.Expr) -> _Stage:
         tile = self.tile
-        k_rows = name == "y" and _k_rows(operand)
-        y_words = tile.y * (tile.depth + (VECTOR if _k_rows(self.product.operand_y) else 0))
+        k_rows = name == "y" and tile.k_rows(self.product)
+        y_words = tile.y_words(self.product)
         base = self.slice * (y_words + tile.x * tile.depth) + (0 if name == "y" else y_words)
         source = Source(self.kernel, self.product, operand, axis, self.s, size, tile.depth * tile.slices)
         return _Stage(self, name, source, size, first, k_rows, base)

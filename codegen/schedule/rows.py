@@ -7,6 +7,7 @@ no intermediate reaches global memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from .nest import Nest, Registers, emit, loads_of, nests_of, offset_of, substitu
 
 # Shorter rows are left to one thread each.
 MIN_ROW = 32
+# Elements read per element of the operands: beyond, as in convolutions, rows overlap and one thread per result that
+# keeps its operands in cache is better than a group that meets for every result.
+MAX_REUSE = 4
 TYPICAL_ROW = 256
 
 
@@ -72,6 +76,8 @@ def schedule(func: tirx.PrimFunc, limits: Limits, params: Rows | None = None) ->
     lengths = [p.inner.extent for p in parts if p.fold is not None]
     if all(isinstance(n, int) and n < MIN_ROW for n in lengths):
         raise NotApplicable("short rows")
+    if any(_reuse(row, part) > MAX_REUSE for part in parts if part.fold):
+        raise NotApplicable("rows share their elements")
     count = row.extent
     if isinstance(count, int) and count >= 32 * limits.cores and not any(_contiguous(p) for p in parts if p.fold):
         raise NotApplicable("neighbouring rows are contiguous, not elements of a row")
@@ -164,6 +170,13 @@ def _check_reads(nest: Nest, mapping: dict, statistics: dict[tirx.Buffer, tuple[
         for mine, theirs in zip(load.indices, statistics.get(load.source, ())):
             if not analyzer.can_prove_equal(substitute(mine, mapping), theirs):
                 raise NotApplicable("a row's result is read from another row")
+
+
+def _reuse(row: Axis, part: _Part) -> float:
+    """Elements that the reduction reads per element of what it reads, open extents taken for 1."""
+    buffers = {load.source for load in loads_of(part.nest.store.value)} - set(part.nest.writes)
+    sizes = [math.prod(int(d) for d in b.shape if isinstance(d, tirx.IntImm)) for b in buffers]
+    return row.factor * part.inner.factor / max(1, sum(sizes))
 
 
 def _contiguous(part: _Part) -> bool:
