@@ -136,7 +136,9 @@ def _parse_outputs(entry: Entry, arguments: Sequence[str]) -> dict[str, str]:
         name, separator, path = argument.rpartition("=")
         name = name if separator else next(iter(names), "")
         if name not in names:
-            raise InputError(f"entry {entry.name!r} has no tensor {name!r} to write; it gives {', '.join(names) or 'none'}")
+            raise InputError(
+                f"entry {entry.name!r} has no tensor {name!r} to write; it gives {', '.join(names) or 'none'}"
+            )
         targets[name] = path
     return targets
 

@@ -16,9 +16,7 @@ GRID_AXES = {"blockIdx.x": 0, "blockIdx.y": 1, "blockIdx.z": 2}
 FIXED_IN_SHADER = 255
 
 
-def build_host(
-    lowered: Lowered, kernels: Kernels, entries: Sequence[Entry], param_count: int, target: Target
-) -> bytes:
+def build_host(lowered: Lowered, kernels: Kernels, entries: Sequence[Entry], param_count: int, target: Target) -> bytes:
     """The bytes of model.wasm; UnsupportedError names a function that the C runtime does not have."""
     return wasm32.link(
         codegen_build(lowered.host, target.host).inspect_source("ll"),

@@ -30,6 +30,9 @@ def required_limits(kernels: Sequence[Kernel], memory: Sequence[int], params: Se
         "maxBufferSize": largest,
         "maxComputeWorkgroupStorageSize": max(memory, default=0),
         "maxComputeInvocationsPerWorkgroup": max(map(math.prod, sizes), default=0),
-        **{f"maxComputeWorkgroupSize{axis}": max((size[i] for size in sizes), default=0) for i, axis in enumerate("XYZ")},
+        **{
+            f"maxComputeWorkgroupSize{axis}": max((size[i] for size in sizes), default=0)
+            for i, axis in enumerate("XYZ")
+        },
     }
     return {name: value for name, value in needed.items() if value > DEFAULTS[name]}

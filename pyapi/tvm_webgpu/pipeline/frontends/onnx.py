@@ -140,7 +140,9 @@ def _input_shapes(graph: GraphProto, options: ImportOptions) -> dict[str, list]:
         shapes[name] = list(dims)
     texts = {dim for dims in shapes.values() for dim in dims if isinstance(dim, str)}
     variables = {text: tvm.tirx.Var(text, "int64") for text in sorted(texts) if text.isidentifier()}
-    return {name: [dim if isinstance(dim, int) else _dim(dim, variables) for dim in dims] for name, dims in shapes.items()}
+    return {
+        name: [dim if isinstance(dim, int) else _dim(dim, variables) for dim in dims] for name, dims in shapes.items()
+    }
 
 
 def _dim(text: str, variables: dict[str, tvm.tirx.Var]) -> tvm.tirx.Expr:
