@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import tvm
 from tvm import tirx
 from tvm.tirx.buffer import buffer_data
 
-Index = tirx.Expr | int
+Index: TypeAlias = tirx.Expr | int
 
 
 def i64(value: Index) -> tirx.Expr:

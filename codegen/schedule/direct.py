@@ -9,14 +9,14 @@ convolutions), where a thread's results share their loads.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tvm
 import tvm_ffi
 from tvm import tirx
 
-from .axis import ceil_div
+from .axis import Axis, ceil_div
 from .builder import Kernel, i64
 from .limits import Limits
 from .nest import (
@@ -50,12 +50,19 @@ class Direct:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A kernel: a nest, and the elementwise nest that takes its results in registers (with its iterators' values)."""
+class Consumer:
+    """An elementwise nest that takes a reduction's results in registers, and its iterators in terms of those."""
 
     nest: Nest
-    consumer: Nest | None = None
-    mapping: dict[tirx.Var, tirx.Expr] | None = None
+    mapping: dict[tirx.Var, tirx.Expr]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A kernel: a nest, and what is done with its results before they are stored."""
+
+    nest: Nest
+    consumer: Consumer | None = None
 
 
 def schedule(func: tirx.PrimFunc, limits: Limits, params: Direct | None = None) -> tirx.PrimFunc:
@@ -84,7 +91,7 @@ def attach(func: tirx.PrimFunc, nests: list[Nest]) -> tuple[list[Work], set[tirx
             read = [b for b in nest.writes if b in set(nests[j].reads)]
             mapping = reads_in_place(nests[j], read[0], nest) if len(read) == 1 and not nests[j].reduces else None
             if mapping is not None:
-                works[j] = Work(nest, nests[j], mapping)
+                works[j] = Work(nest, Consumer(nests[j], mapping))
                 attached.add(i)
                 kept.update(nest.writes)
                 continue
@@ -121,7 +128,12 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
     """Emits one kernel."""
     total = work.nest.spatial.extent
     results = params.results
-    if results > 1 and not work.nest.reduces and not _vectorizes(kernel, work.nest, results):
+    space = work.nest.spatial
+
+    def place(position: tirx.Expr) -> Values:
+        return space.decode(kernel.simplify(position))
+
+    if results > 1 and not work.nest.reduces and not _vectorizes(kernel, work.nest, space, place, results, {}):
         results = 1
     groups = total // results if isinstance(total, int) else kernel.simplify(tvm.tirx.floordiv(total, i64(results)))
     threads = min(params.threads, limits.threads)
@@ -135,8 +147,7 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
                 _reduce(kernel, work, group, results, params.unroll)
             else:
                 with kernel.vectorized(results) as lane:
-                    values = work.nest.spatial.decode(kernel.simplify(group * results + lane))
-                    emit(kernel, work.nest.body, values, {})
+                    emit(kernel, work.nest.body, place(group * results + lane), {})
 
 
 def _reduce(kernel: Kernel, work: Work, group: tirx.Expr, results: int, unroll: int) -> None:
@@ -147,7 +158,7 @@ def _reduce(kernel: Kernel, work: Work, group: tirx.Expr, results: int, unroll: 
     for space, held in zip(spaces, registers):
         emit(kernel, nest.init, {**space, **{v: i64(0) for v, _ in nest.reduced.iterators}}, held)
     steps = nest.reduced.extent
-    if nest.store is not None and isinstance(steps, int) and steps * results <= unroll:
+    if nest.single and isinstance(steps, int) and steps * results <= unroll:
         _unrolled(kernel, nest, spaces, registers)
     else:
         for values in _loops(kernel, list(nest.reduced.iterators)):
@@ -157,7 +168,7 @@ def _reduce(kernel: Kernel, work: Work, group: tirx.Expr, results: int, unroll: 
         for space, held in zip(spaces, registers):
             _store_sums(kernel, nest, space, held)
     else:
-        _finish(kernel, work, group, results, sums)
+        _finish(kernel, nest, work.consumer, group, results, sums)
 
 
 def _loops(kernel: Kernel, iterators: list[tuple[tirx.Var, tirx.Expr]]) -> Iterator[dict[tirx.Var, tirx.Expr]]:
@@ -209,36 +220,44 @@ def _store_sums(kernel: Kernel, nest: Nest, space: dict, held: Registers) -> Non
         kernel.store(kernel.flat(store.buffer), offset, kernel.load(*held[store.buffer]))
 
 
-def _finish(kernel: Kernel, work: Work, group: tirx.Expr, results: int, sums: dict[tirx.Buffer, tirx.Buffer]) -> None:
+Values = dict[tirx.Var, tirx.Expr]
+Place = Callable[[tirx.Expr], Values]
+"""From a position in a work's space to the iterators of the nest that is emitted there."""
+
+
+def _finish(
+    kernel: Kernel,
+    nest: Nest,
+    consumer: Consumer,
+    group: tirx.Expr,
+    results: int,
+    sums: dict[tirx.Buffer, tirx.Buffer],
+) -> None:
     """The consumer's work on the sums: a vector at a time where memory allows."""
 
-    def values(lane: tirx.Expr | int) -> dict[tirx.Var, tirx.Expr]:
-        space = work.nest.spatial.decode(kernel.simplify(group * results + lane))
-        return {var: kernel.simplify(substitute(e, space)) for var, e in work.mapping.items()}
+    def place(position: tirx.Expr) -> Values:
+        space = nest.spatial.decode(kernel.simplify(position))
+        return {var: kernel.simplify(substitute(e, space)) for var, e in consumer.mapping.items()}
 
-    if results > 1 and _vectorizes(kernel, work.consumer, results, work, sums):
+    if results > 1 and _vectorizes(kernel, consumer.nest, nest.spatial, place, results, sums):
         with kernel.vectorized(results) as lane:
-            emit(kernel, work.consumer.body, values(lane), {b: (s, lane) for b, s in sums.items()})
+            emit(kernel, consumer.nest.body, place(group * results + lane), {b: (s, lane) for b, s in sums.items()})
         return
     for r in range(results):
-        emit(kernel, work.consumer.body, values(r), {b: (s, r) for b, s in sums.items()})
+        emit(kernel, consumer.nest.body, place(group * results + r), {b: (s, r) for b, s in sums.items()})
 
 
 def _vectorizes(
-    kernel: Kernel, nest: Nest, lanes: int, work: Work | None = None, sums: dict[tirx.Buffer, tirx.Buffer] | None = None
+    kernel: Kernel, nest: Nest, space: Axis, place: Place, lanes: int, sums: dict[tirx.Buffer, tirx.Buffer]
 ) -> bool:
     """Whether `lanes` neighbours of an elementwise nest become plain vector loads and stores."""
-    store = nest.store
-    space = (work.nest if work else nest).spatial
-    if store is None or space.factor % lanes or str(store.buffer.dtype) not in VECTOR_DTYPES:
+    if not nest.single or space.factor % lanes or str(nest.store.buffer.dtype) not in VECTOR_DTYPES:
         return False
+    store = nest.store
     count = kernel.simplify(tvm.tirx.floordiv(i64(space.extent), i64(lanes)))
     group, lane = kernel.variable("g", count), kernel.variable("lane", lanes)
-    values = space.decode(kernel.simplify(group * lanes + lane))
-    registers: Registers = {}
-    if work:
-        values = {var: kernel.simplify(substitute(e, values)) for var, e in work.mapping.items()}
-        registers = {b: (s, lane) for b, s in sums.items()}
+    values = place(group * lanes + lane)
+    registers: Registers = {b: (s, lane) for b, s in sums.items()}
 
     def steady(expr: tirx.Expr) -> bool:
         return not uses(expr, lane)

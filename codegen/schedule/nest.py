@@ -35,9 +35,16 @@ class Nest:
         return self.init is not None
 
     @property
-    def store(self) -> tirx.BufferStore | None:
-        """The only statement of the body, if it is a store."""
-        return self.body if isinstance(self.body, tirx.BufferStore) else None
+    def single(self) -> bool:
+        """Whether the body is one store."""
+        return isinstance(self.body, tirx.BufferStore)
+
+    @property
+    def store(self) -> tirx.BufferStore:
+        """The only statement of the body. Raises NotApplicable where there are more."""
+        if not self.single:
+            raise NotApplicable("more than one store in a block")
+        return self.body
 
 
 def nests_of(func: tirx.PrimFunc) -> list[Nest]:
@@ -83,7 +90,7 @@ def reads_in_place(nest: Nest, buffer: tirx.Buffer, writer: Nest) -> dict[tirx.V
 
     None where the read is anything but one to one.
     """
-    if nest.store is None:
+    if not nest.single:
         return None
     written = _store_indices(writer, buffer)
     if written is None:

@@ -107,8 +107,6 @@ def _arrange(func: tirx.PrimFunc, nests: list[Nest]) -> tuple[Axis, list[_Part]]
     statistics: dict[tirx.Buffer, tuple[tirx.Expr, ...]] = {}
     parts = []
     for nest in nests:
-        if nest.store is None:
-            raise NotApplicable("more than one store in a block")
         if nest.reduces:
             part = _Part(nest, _by_position(nest.spatial, row), nest.reduced, _fold_of(nest))
         elif nest.store.buffer in outputs:
@@ -213,7 +211,7 @@ class _Body:
             if part.fold is None:
                 self._along(part, outer, self.registers)
             else:
-                self._reduce(part, outer)
+                self._reduce(part, part.fold, outer)
 
     def _along(self, part: _Part, outer: dict, registers: Registers) -> None:
         """Emits the nest's body for this thread's elements of the row."""
@@ -225,7 +223,7 @@ class _Body:
                 kernel.know(at, length)
                 emit(kernel, part.nest.body, {**outer, **part.inner.decode(at)}, registers)
 
-    def _reduce(self, part: _Part, outer: dict) -> None:
+    def _reduce(self, part: _Part, fold: Fold, outer: dict) -> None:
         kernel, threads, nest = self.kernel, self.chosen.threads, part.nest
         buffer = nest.store.buffer
         dtype = str(buffer.dtype)
@@ -241,7 +239,7 @@ class _Body:
         distance = threads // 2
         while distance:
             with kernel.when(self.thread < distance):
-                folded = part.fold(kernel.load(meet, mine), kernel.load(meet, mine + distance))
+                folded = fold(kernel.load(meet, mine), kernel.load(meet, mine + distance))
                 kernel.store(meet, mine, folded)
             kernel.sync()
             distance //= 2

@@ -26,5 +26,8 @@ def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
     plan = next(table.plans(product, limits), None)
     if plan is None:
         raise NotApplicable("no plan within the limits")
-    writer = gemm.write if isinstance(plan, gemm.Tile) else split_k.write
-    return writer(product, plan, limits).with_attr("tvm_webgpu.plan", str(plan))
+    if isinstance(plan, gemm.Tile):
+        kernel = gemm.write(product, plan, limits)
+    else:
+        kernel = split_k.write(product, plan, limits)
+    return kernel.with_attr("tvm_webgpu.plan", str(plan))

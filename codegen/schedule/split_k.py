@@ -7,6 +7,7 @@ cores busy where a tiled product has fewer tiles than the GPU has cores: late la
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tvm
@@ -69,20 +70,25 @@ def write(product: Product, plan: SplitK, limits: Limits) -> tirx.PrimFunc:
         first_y = kernel.let("first_y", block_y * plan.y)
         partial = kernel.alloc("partial", product.accumulator, plan.slices * plan.y * plan.x, "shared")
         sums = kernel.alloc("sums", product.accumulator, plan.rows * plan.cols, "local")
-        # A single column or row per thread has no vectors along x.
+        # A thread with fewer columns has no vectors along x.
         width = VECTOR if plan.cols % VECTOR == 0 else 1
-        _accumulate(kernel, product, plan, s, first_y, first_x, slice_, thread_y, thread_x, sums, width)
+        row, column = first_y + thread_y * plan.rows, first_x + thread_x * plan.cols
+        _accumulate(kernel, product, plan, (s, row, column, slice_), sums, width)
         mine = (slice_ * plan.y + thread_y * plan.rows) * plan.x + thread_x * plan.cols
         for i in range(plan.rows):
             for j in range(0, plan.cols, width):
                 kernel.store(partial, mine + i * plan.x + j, kernel.load(sums, i * plan.cols + j, width), width)
         kernel.sync()
         thread = kernel.let("thread", (slice_ * plan.threads_y + thread_y) * plan.threads_x + thread_x)
-        _combine(kernel, product, plan, s, first_y, first_x, thread, partial)
+        _combine(kernel, product, plan, (s, first_y, first_x), thread, partial)
     return product.func.with_body(kernel.finish())
 
 
-def _accumulate(kernel, product, plan, s, first_y, first_x, slice_, thread_y, thread_x, sums, width) -> None:
+def _accumulate(
+    kernel: Kernel, product: Product, plan: SplitK, at: tuple[tirx.Expr, ...], sums: tirx.Buffer, width: int
+) -> None:
+    """Sums the slice's share of k for the thread's results from (s, row, column)."""
+    s, row, column, slice_ = at
     acc = product.accumulator
     step = VECTOR * plan.slices
     zero = tirx.const(0, acc)
@@ -90,7 +96,6 @@ def _accumulate(kernel, product, plan, s, first_y, first_x, slice_, thread_y, th
         kernel.store(sums, i, tirx.Broadcast(zero, width) if width > 1 else zero, width)
     source_y = Source(kernel, product, product.operand_y, product.y, s, plan.y, step)
     source_x = Source(kernel, product, product.operand_x, product.x, s, plan.x, step)
-    row, column = first_y + thread_y * plan.rows, first_x + thread_x * plan.cols
     with kernel.loop(ceil_div(product.k.extent, step), "piece") as piece:
         k = kernel.let("k0", (piece * plan.slices + slice_) * VECTOR)
         ys = kernel.alloc("ys", product.operand_y.dtype, plan.rows * VECTOR, "local")
@@ -108,7 +113,15 @@ def _accumulate(kernel, product, plan, s, first_y, first_x, slice_, thread_y, th
                     kernel.store(sums, place, kernel.load(sums, place, width) + scale * other, width)
 
 
-def _gather(kernel, source, own, k, count, place, target) -> None:
+def _gather(
+    kernel: Kernel,
+    source: Source,
+    own: tirx.Expr,
+    k: tirx.Expr,
+    count: int,
+    place: Callable[[int, int], int],
+    target: tirx.Buffer,
+) -> None:
     """Loads `count` positions x 4 k into registers: whole vectors where memory allows, scalars else."""
     along = source.operand.along
     if along == "k" or (along == "own" and count % VECTOR == 0):
@@ -133,8 +146,16 @@ def _gather(kernel, source, own, k, count, place, target) -> None:
                 kernel.store(target, place(a, lane), source.scalar(own + a, k + lane))
 
 
-def _combine(kernel, product, plan, s, first_y, first_x, thread, partial) -> None:
-    """Adds the slices' sums; every thread stores its share of the tile, neighbours along x."""
+def _combine(
+    kernel: Kernel,
+    product: Product,
+    plan: SplitK,
+    tile: tuple[tirx.Expr, tirx.Expr, tirx.Expr],
+    thread: tirx.Expr,
+    partial: tirx.Buffer,
+) -> None:
+    """Adds the slices' sums; every thread stores its share of the tile at (s, y, x), neighbours along x."""
+    s, first_y, first_x = tile
     results = plan.y * plan.x
     acc = product.accumulator
     for r in range(0, results, plan.threads):

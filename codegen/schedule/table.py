@@ -55,6 +55,8 @@ class Row:
     fits: Callable[[Shape, Limits], bool]
 
 
+_64, _64_32 = Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 4, 4, 2)
+
 PRODUCTS: tuple[Row, ...] = (
     # One row (matrix times vector): nothing to stage. All threads along x, the sum over k in slices; the fewer columns,
     # the more slices.
@@ -63,12 +65,12 @@ PRODUCTS: tuple[Row, ...] = (
     # A workgroup for every core: the largest tile whose registers still let several workgroups share a core. 36.2
     # TFLOP/s at 1024^3 and 42.5 at 4096^3 on an H100, where 128x128 tiles with 8x8 results per thread reach 39.
     Row(
-        Tile(64, 64, 16, 8, 4),
+        _64,
         lambda s, limits: s.k >= 96 and s.workgroups(_64) >= limits.cores and s.waste(_64) < 1.3,
     ),
     # Short sums leave little to hide the loads behind: small tiles, many workgroups.
     Row(Tile(16, 64, 16, 4, 4, 2), lambda s, _: s.y <= 16),
-    Row(Tile(64, 32, 16, 4, 4, 2), lambda s, limits: s.k < 96 and s.workgroups(_64_32) >= 2 * limits.cores),
+    Row(_64_32, lambda s, limits: s.k < 96 and s.workgroups(_64_32) >= 2 * limits.cores),
     Row(Tile(32, 32, 16, 4, 4, 2), lambda s, _: s.k < 96),
     # Few results with a long sum (most layers of MobileNet, ResNet and of encoders at sequence length 128): four slices
     # give 256 threads to a tile of 32x32. Depth 8 and 16 differ by 3 %; 16 does not always fit beside padded rows.
@@ -77,10 +79,8 @@ PRODUCTS: tuple[Row, ...] = (
     Row(Tile(16, 16, 8, 4, 4, 2), lambda s, _: True),
 )
 
-_64, _64_32 = Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 4, 4, 2)
-
 
 def plans(product: Product, limits: Limits) -> Iterator[Tile | SplitK]:
-    """Plans for the product, best first. Raises NotApplicable by way of the writer where none fits."""
+    """Plans for the product, best first; none where the limits are too tight for all."""
     shape = Shape.of(product)
     return (row.plan for row in PRODUCTS if row.fits(shape, limits) and row.plan.fits(product, limits))
