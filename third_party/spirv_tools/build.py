@@ -49,9 +49,10 @@ def build(archives: Path, output: Path, zig: Sequence[str] = (sys.executable, "-
         )  # fmt: skip
         # Discarding what the entry points do not reach halves the library.
         subprocess.run(
-            [*zig, "ld.lld", "-shared", "--gc-sections", "--eh-frame-hdr", "--strip-all", "--build-id=none", "-z", "defs",
-             "-soname", output.name, "--version-script", str(exports), "-o", str(output), str(shim_object),
-             "--start-group", *(str(archives / name) for name in _ARCHIVES), "--end-group",
+            [*zig, "ld.lld", "-shared", "--gc-sections", "--eh-frame-hdr", "--strip-all", "--build-id=none",
+             "-z", "defs", "-soname", output.name, "--version-script", str(exports),
+             "-o", str(output), str(shim_object), "--start-group",
+             *(str(archives / name) for name in _ARCHIVES), "--end-group",
              *(str(_system_library(name)) for name in _SYSTEM_LIBRARIES)],
             check=True, env=environment,
         )  # fmt: skip
