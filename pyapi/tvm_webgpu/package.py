@@ -62,12 +62,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Entry:
-    """A function that an executor can call; `params` are indices of the parameters appended to the inputs."""
+    """A function that an executor can call; `params` are indices of the parameters appended to the inputs.
+
+    `storage` says, for information, how many bytes each planned block of device memory has.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     params: tuple[int, ...] = ()
+    storage: tuple[Dim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,7 @@ class Package:
                     "inputs": [spec.to_json() for spec in entry.inputs],
                     "outputs": [spec.to_json() for spec in entry.outputs],
                     "params": list(entry.params),
+                    "storage": list(entry.storage),
                 }
                 for entry in self.entries
             ],
@@ -229,6 +234,7 @@ class Package:
                         tuple(map(TensorSpec.from_json, entry["inputs"])),
                         tuple(map(TensorSpec.from_json, entry["outputs"])),
                         tuple(entry["params"]),
+                        tuple(entry.get("storage", ())),
                     )
                     for entry in manifest["entries"]
                 ),

@@ -39,6 +39,7 @@ def test_dynamic_batch() -> None:
     package = check(mlp(), {"x": values(1, 8)}, {"x": values(7, 8)}, {"x": values(300, 8)})
     assert [param.shape for param in package.params] == [(8, 16), (16,), (16, 3)]
     assert "first.bias" in [param.name for param in package.params]
+    assert package.entries[0].storage == ("64 * batch", "12 * batch", "batch * 12")
 
 
 def test_same_model_same_bytes() -> None:

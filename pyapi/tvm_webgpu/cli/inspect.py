@@ -57,6 +57,7 @@ def facts(package: Package, kernels: Iterable[Kernel]) -> dict[str, object]:
                 "inputs": {spec.name: str(spec) for spec in entry.inputs},
                 "outputs": {spec.name: str(spec) for spec in entry.outputs},
                 "params": len(entry.params),
+                "storage": list(entry.storage),
             }
             for entry in package.entries
         ],
@@ -125,6 +126,16 @@ def _print_tables(package: Package, kernels: Iterable[Kernel]) -> None:
             f"{len(kernel.spirv):,}" if kernel.spirv else "-",
         )
     console.print(rows)
+
+    memory = table(
+        "Memory plan, bytes of device memory", "entry", "parameters", "fixed blocks", "by shape", right=(1, 2)
+    )
+    for entry in package.entries:
+        fixed = [size for size in entry.storage if isinstance(size, int)]
+        weights = sum(len(package.params[index].data) for index in entry.params)
+        by_shape = "\n".join(size for size in entry.storage if isinstance(size, str))
+        memory.add_row(entry.name, f"{weights:,}", f"{sum(fixed):,} in {len(fixed)}", escape(by_shape))
+    console.print(memory)
 
     files = table("Files", "file", "bytes", "gzip", right=(1, 2))
     for path, data in package.files().items():

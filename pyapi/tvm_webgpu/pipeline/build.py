@@ -23,7 +23,7 @@ from tvm_webgpu.pipeline.lower import lower
 from tvm_webgpu.pipeline.model import ImportOptions, Model
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
 from tvm_webgpu.pipeline.progress import Listener, Progress
-from tvm_webgpu.pipeline.signatures import inputs_of, outputs_of
+from tvm_webgpu.pipeline.signatures import inputs_of, outputs_of, storage_of
 from tvm_webgpu.pipeline.target import FEATURES, enabled_features, resolve_target
 
 if TYPE_CHECKING:
@@ -85,12 +85,20 @@ def _build(model: Model, target: Target, mixed_precision: bool, report: Progress
         with report.phase("plan"):
             functions = graph.entry_functions(mod)
             lifted = lift_constants(mod, functions, model.constant_names)
-            mod = tvm.transform.Sequential(graph.plan(target))(lifted.mod)
+            mod = tvm.transform.Sequential(graph.plan_memory(target))(lifted.mod)
+            storage = {name: storage_of(func) for name, func in graph.entry_functions(mod).items()}
+            mod = tvm.transform.Sequential(graph.to_runtime_calls(target))(mod)
         with report.phase("lower"):
             lowered = lower(mod, target)
     kernels = build_kernels(lowered.device, target, report)
     entries = tuple(
-        Entry(name, inputs_of(func, model.entries[name]), outputs_of(func, model.entries[name]), lifted.used[name])
+        Entry(
+            name,
+            inputs_of(func, model.entries[name]),
+            outputs_of(func, model.entries[name]),
+            lifted.used[name],
+            storage[name],
+        )
         for name, func in functions.items()
     )
     with report.phase("host"):

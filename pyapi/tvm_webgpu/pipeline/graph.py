@@ -72,13 +72,19 @@ def schedule(target: Target) -> tvm.transform.Pass:
     return apply(target)
 
 
-def plan(_: Target) -> Sequence[tvm.transform.Pass]:
-    """Tensors are allocated from planned storage; the graph is a list of calls."""
+def plan_memory(_: Target) -> Sequence[tvm.transform.Pass]:
+    """The graph becomes a list of calls whose tensors are allocated from planned storage."""
     return [
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
         transform.StaticPlanBlockMemory(),
+    ]
+
+
+def to_runtime_calls(_: Target) -> Sequence[tvm.transform.Pass]:
+    """Storage, shapes and views become calls of the runtime's functions."""
+    return [
         transform.LowerAllocTensor(),
         transform.KillAfterLastUse(),
         transform.LowerRuntimeBuiltin(),

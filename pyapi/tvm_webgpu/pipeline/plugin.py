@@ -15,7 +15,9 @@ from tvm_webgpu.pipeline.target import resolve_target
 def relax_pipeline(target: Target) -> tvm.transform.Pass:
     """The default Relax pipeline for webgpu: kernels fused and scheduled by us, memory planned."""
     resolved = resolve_target(target)
-    return tvm.transform.Sequential([*graph.to_kernels(resolved), *graph.plan(resolved)])
+    return tvm.transform.Sequential(
+        [*graph.to_kernels(resolved), *graph.plan_memory(resolved), *graph.to_runtime_calls(resolved)]
+    )
 
 
 def tir_pipeline(target: Target) -> tuple:

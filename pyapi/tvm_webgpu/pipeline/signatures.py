@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 
 import tvm
@@ -24,6 +26,28 @@ def outputs_of(func: relax.Function, signature: Signature) -> tuple[TensorSpec, 
     if len(names) != len(types):
         raise UnsupportedError(f"the model names {len(names)} outputs, but gives {len(types)}")
     return tuple(_spec(name, ty) for name, ty in zip(names, types))
+
+
+def storage_of(func: relax.Function) -> tuple[Dim, ...]:
+    """The sizes in bytes of the blocks that memory planning gave the entry's intermediates and results, in order."""
+    sizes: list[Dim] = []
+
+    def visit(expr: relax.Expr) -> None:
+        name = getattr(expr.op, "name", "") if isinstance(expr, relax.Call) else ""
+        if name == "relax.memory.alloc_storage":
+            sizes.extend(_dims(expr.args[0].values))
+        elif name == "relax.builtin.alloc_tensor":
+            sizes.extend(_bytes(expr))
+
+    relax.analysis.post_order_visit(func.body, visit)
+    return tuple(sizes)
+
+
+def _bytes(alloc: relax.Call) -> tuple[Dim, ...]:
+    """The size of a tensor with a block of its own, such as a result."""
+    elements = math.prod(alloc.args[0].values, start=tvm.tirx.IntImm("int64", 1))
+    bits = tvm.runtime.DataType(str(alloc.args[1].value)).bits
+    return _dims([tvm.sym.Analyzer().simplify(elements * max(bits // 8, 1))])
 
 
 def _flatten(ty: tvm.ir.Type) -> Iterator[tvm.ir.Type]:
@@ -53,4 +77,6 @@ def _dims(values: Sequence[tvm.tirx.Expr]) -> tuple[Dim, ...]:
 
 
 def _text(value: tvm.tirx.Expr) -> str:
-    return value.name if isinstance(value, tvm.tirx.Var) else str(value).split("\n")[-1].replace("T.int64", "")
+    if isinstance(value, tvm.tirx.Var):
+        return value.name
+    return re.sub(r"T\.int64\((-?\d+)\)", r"\1", str(value).split("\n")[-1])
