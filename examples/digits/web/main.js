@@ -108,7 +108,13 @@ class Reader {
   }
 }
 
+/** What stands in place of a verdict while there is none. */
+let waiting = "Loading the model …";
+
+/** Tells the user why there will be no readings. */
 function say(message) {
+  waiting = "No readings";
+  find("verdict").textContent = waiting;
   find("notice").textContent = message;
   find("notice").hidden = false;
 }
@@ -136,7 +142,7 @@ async function start() {
     const best = setBars(probabilities);
     document.body.classList.toggle("idle", best < 0);
     find("digit").textContent = best < 0 ? "–" : best;
-    find("verdict").textContent = best < 0 ? (reader ? "Nothing drawn yet" : "Loading the model …") : verdict(probabilities[best]);
+    find("verdict").textContent = best < 0 ? waiting : verdict(probabilities[best]);
     if (best >= 0) find("time").textContent = `${reader.time.toFixed(1)} ms`;
   };
 
@@ -147,7 +153,6 @@ async function start() {
   await showExamples(find("examples"), sheet);
 
   if (!navigator.gpu) {
-    find("verdict").textContent = "No model without WebGPU";
     say(
       "This browser offers no WebGPU here, so the model cannot run. Current Chrome, Edge, Safari and Firefox have it, " +
         "on pages from https or localhost; it may need to be switched on, or a graphics driver be installed.",
@@ -169,10 +174,8 @@ async function start() {
   find("package").textContent = kilobytes(files.reduce((sum, { role, bytes }) => sum + (role === "debug" ? 0 : bytes), 0));
   if (runtime) find("runtime").textContent = kilobytes(runtime.decodedBodySize);
   reader = new Reader(model);
+  waiting = "Nothing drawn yet";
   await changed();
 }
 
-start().catch((error) => {
-  find("verdict").textContent = "No model";
-  say(`The model could not be started: ${error.message}`);
-});
+start().catch((error) => say(`The model could not be started: ${error.message}`));
