@@ -73,7 +73,10 @@ $run {python} -S {command} {arguments} "$@"
 """
 
 _TEST_ENVIRONMENT = """
-export PYTHONHASHSEED=0 HOME=$TEST_TMPDIR XDG_CACHE_HOME=$TEST_TMPDIR/cache TMPDIR=$TEST_TMPDIR
+run=
+TMPDIR=$(mktemp -d)  # TEST_TMPDIR is too long a path for Chromium's sockets
+trap 'rm -rf "$TMPDIR"' EXIT
+export TMPDIR HOME=$TEST_TMPDIR XDG_CACHE_HOME=$TEST_TMPDIR/cache PYTHONHASHSEED=0
 """
 
 def _runfiles_path(ctx, file):
@@ -156,19 +159,24 @@ def _pytest_test(ctx):
     root = "$runfiles/" + ctx.workspace_name
     arguments = ["-q", "-ra", "-p", "no:cacheprovider", "--rootdir", root, "-c", "/dev/null"]
     arguments += ["--junitxml", "${XML_OUTPUT_FILE:-/dev/null}", _runfiles_path(ctx, ctx.file.src)]
-    return _default_info(_program(ctx, "-m pytest", arguments, _TEST_ENVIRONMENT, [ctx.file.src], [root]))
+    main = "\"%s\"" % _runfiles_path(ctx, ctx.file._main)
+    return _default_info(_program(ctx, main, arguments, _TEST_ENVIRONMENT, [ctx.file.src, ctx.file._main], [root]))
 
 pytest_test = rule(
     implementation = _pytest_test,
     doc = "One file of tests, run by pytest.",
     test = True,
-    attrs = dict(_PROGRAM_ATTRS, src = attr.label(mandatory = True, allow_single_file = [".py"])),
+    attrs = dict(
+        _PROGRAM_ATTRS,
+        src = attr.label(mandatory = True, allow_single_file = [".py"]),
+        _main = attr.label(default = "//third_party/bazel:pytest_main.py", allow_single_file = True),
+    ),
 )
 
 def _tool_test(ctx):
-    arguments = [argument.replace("$workspace", "$runfiles/" + ctx.workspace_name) for argument in ctx.attr.arguments]
-    provided = _program(ctx, "-m " + ctx.attr.module, arguments, _TEST_ENVIRONMENT + "cd \"$runfiles\"\n")
-    runfiles = ctx.runfiles(root_symlinks = {
+    environment = _TEST_ENVIRONMENT + "cd \"$runfiles/%s\"\n" % ctx.workspace_name
+    provided = _program(ctx, "-m " + ctx.attr.module, ctx.attr.arguments, environment)
+    runfiles = ctx.runfiles(symlinks = {
         "checked/" + source.path: source.file
         for source in _collect(ctx.attr.checked).sources.to_list()
     })
@@ -176,13 +184,13 @@ def _tool_test(ctx):
 
 tool_test = rule(
     implementation = _tool_test,
-    doc = "Passes if a module of a distribution (ruff, mypy), run with `arguments`, exits with 0.",
+    doc = "Passes if a module of a distribution (ruff, mypy), run with `arguments` in the workspace, exits with 0.",
     test = True,
     attrs = dict(
         _PROGRAM_ATTRS,
         module = attr.string(mandatory = True),
-        arguments = attr.string_list(doc = "`$workspace` and `$runfiles` stand for those folders"),
-        checked = attr.label_list(providers = [PythonInfo], doc = "libraries laid out under `$runfiles/checked`"),
+        arguments = attr.string_list(),
+        checked = attr.label_list(providers = [PythonInfo], doc = "libraries, laid out under `checked`"),
     ),
 )
 
