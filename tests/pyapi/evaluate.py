@@ -16,13 +16,18 @@ def evaluate(mod: tvm.IRModule, inputs: Sequence[np.ndarray]) -> np.ndarray:
     return machine["main"](*map(tvm.runtime.tensor, inputs)).numpy()
 
 
-def operators(mod: tvm.IRModule) -> list[str]:
-    """The names of the operators that `main` calls, in order."""
-    names: list[str] = []
+def calls(mod: tvm.IRModule) -> list[relax.Call]:
+    """The operator calls in `main`, in order."""
+    found: list[relax.Call] = []
 
     def visit(expr: relax.Expr) -> None:
         if isinstance(expr, relax.Call) and isinstance(expr.op, tvm.ir.Op):
-            names.append(expr.op.name)
+            found.append(expr)
 
     relax.analysis.post_order_visit(mod["main"].body, visit)
-    return names
+    return found
+
+
+def operators(mod: tvm.IRModule) -> list[str]:
+    """The names of the operators that `main` calls, in order."""
+    return [call.op.name for call in calls(mod)]

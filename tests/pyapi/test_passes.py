@@ -13,8 +13,9 @@ from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost, const
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
+from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 
-from tests.pyapi.evaluate import evaluate, operators
+from tests.pyapi.evaluate import calls, evaluate, operators
 
 RNG = np.random.default_rng(1)
 Body = Callable[[relax.BlockBuilder, list[relax.Var]], relax.Expr]
@@ -180,3 +181,23 @@ def test_lifted_constants_are_shared_and_named() -> None:
     assert [param.name for param in lifted.mod["main"].params] == ["x0", "param_0", "param_1"]
     x = values(2, 4)
     np.testing.assert_allclose(evaluate(lifted.mod, [x, weight, bias]), evaluate(mod, [x]), 1e-6)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_weights_are_packed_with_the_output_channel_last(ndim: int) -> None:
+    convolution = (op.nn.conv1d, op.nn.conv2d, op.nn.conv3d)[ndim - 1]
+    spatial = (7, 6, 5)[:ndim]
+
+    def body(_: relax.BlockBuilder, params: list[relax.Var]) -> relax.Expr:
+        return convolution(params[0], constant(values(4, 3, *[3] * ndim)), strides=2, padding=1, dilation=1)
+
+    before = module(body, (2, 3, *spatial))
+    after = run(before, PackWeights())
+    (weight,) = (call.args[1] for call in calls(after) if "conv" in call.op.name)
+    assert [int(size) for size in weight.ty.shape] == [3, *[3] * ndim, 4]
+    check_same(before, after, (2, 3, *spatial))
+
+
+def test_weights_of_groups_stay_as_they_are() -> None:
+    before = module(lambda _, params: op.nn.conv2d(params[0], constant(values(6, 1, 3, 3)), groups=3), (1, 3, 5, 5))
+    tvm.ir.assert_structural_equal(run(before, PackWeights()), before)

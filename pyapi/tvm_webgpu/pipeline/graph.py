@@ -15,6 +15,7 @@ from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
+from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
 from tvm_webgpu.pipeline.target import storage_buffers
 
@@ -37,6 +38,7 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.tran
         FoldAffine(),
         transform.DeadCodeElimination(),
         *([transform.ToMixedPrecision(out_dtype="float32"), *_fold()] if mixed_precision else []),
+        PackWeights(),
         ShareExpressions(),
         LimitConcat(storage_buffers(target) - 1),
         transform.DeadCodeElimination(),
