@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.relax import backend, transform
 from tvm.target import Target
 
+from tvm_webgpu.codegen import schedule
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
@@ -57,21 +58,8 @@ def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
         # Looks at the reshapes' code, so it comes before scheduling.
         transform.RewriteDataflowReshape(),
         transform.DeadCodeElimination(),
-        schedule(target),
+        schedule.apply(target),
     ]
-
-
-def schedule(target: Target) -> tvm.transform.Pass:
-    """A pass that binds every TIR function to the grid."""
-    try:
-        from tvm_webgpu.codegen.schedule import apply
-    except ImportError:
-        from tvm.s_tir import dlight as dl
-
-        return dl.ApplyDefaultSchedule(
-            dl.gpu.Matmul(), dl.gpu.GEMV(), dl.gpu.Reduction(), dl.gpu.GeneralReduction(), dl.gpu.Fallback()
-        )
-    return apply(target)
 
 
 def plan_memory(_: Target) -> Sequence[tvm.transform.Pass]:
