@@ -211,9 +211,13 @@ def pytest_tests(name, srcs, deps = [], overrides = {}, **kwargs):
 
 def _py_action(ctx):
     arguments = ctx.actions.args()
-    directory = ctx.outputs.outs[0].dirname
+    places = {"$(directory)": ctx.outputs.outs[0].dirname}
+    if ctx.files.srcs:
+        places["$(source_directory)"] = ctx.files.srcs[0].dirname
     for argument in ctx.attr.arguments:
-        arguments.add(ctx.expand_location(argument, ctx.attr.srcs).replace("$(directory)", directory))
+        for name, place in places.items():
+            argument = argument.replace(name, place)
+        arguments.add(argument)
     ctx.actions.run(
         executable = ctx.executable.tool,
         arguments = [arguments],
@@ -231,7 +235,7 @@ py_action = rule(
         "tool": attr.label(mandatory = True, executable = True, cfg = "exec"),
         "srcs": attr.label_list(allow_files = True),
         "outs": attr.output_list(mandatory = True),
-        "arguments": attr.string_list(doc = "`$(location ...)` and `$(directory)`, the outputs' folder, are expanded"),
+        "arguments": attr.string_list(doc = "`$(directory)` is the outputs' folder, `$(source_directory)` the sources'"),
         "message": attr.string(),
     },
 )
