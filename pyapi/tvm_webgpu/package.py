@@ -226,7 +226,7 @@ class Package:
             }
             by_role = {record["role"]: content.get(record["path"], b"") for record in manifest["files"]}
             wgsl, spirv = by_role["kernels"], content.get("kernels.spv", b"")
-            return Package(
+            package = Package(
                 name=manifest["name"],
                 entries=tuple(
                     Entry(
@@ -264,9 +264,11 @@ class Package:
                 limits=dict(manifest["requires"]["limits"]),
                 producer=dict(manifest["producer"]),
             )
+            _check_references(package)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise PackageError(f"{root / MANIFEST} is damaged ({reason}); compile it again") from error
+        return package
 
 
 def _dump(manifest: Mapping[str, object]) -> str:
@@ -341,6 +343,16 @@ def _slice(data: bytes, span: Sequence[int], name: str) -> memoryview:
     if offset < 0 or length < 0 or offset + length > len(data):
         raise PackageError(f"{name!r} lies outside of its file")
     return memoryview(data)[offset : offset + length]
+
+
+def _check_references(package: Package) -> None:
+    """ValueError where an entry or a kernel names what executors could not look up."""
+    for entry in package.entries:
+        if not set(entry.params) <= set(range(len(package.params))):
+            raise ValueError(f"entry {entry.name!r} names a parameter that is not there")
+    for kernel in package.kernels:
+        if not set(kernel.bindings) <= {"read", "read_write"}:
+            raise ValueError(f"kernel {kernel.name!r} has a binding that is neither read nor read_write")
 
 
 def _names(items: Sequence[Entry] | Sequence[Kernel]) -> str:

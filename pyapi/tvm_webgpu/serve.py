@@ -76,8 +76,9 @@ def make_server(
     try:
         handler = type("Handler", (_Handler,), {"roots": folders, "quiet": quiet})
         return http.server.ThreadingHTTPServer((host, port), handler)
-    except OSError as error:
-        raise TvmWebgpuError(f"can't listen on port {port}: {error.strerror}; choose another with --port") from error
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "ports are 0 to 65535"
+        raise TvmWebgpuError(f"can't listen on port {port}: {reason}; choose another with --port") from error
 
 
 def runtime_bundle() -> Path:

@@ -6,8 +6,11 @@ export type DType =
   | "uint64" | "uint32" | "uint16" | "uint8"
   | "bool";
 
+// The name `Float16Array` itself would ask a library of 2025 of every project that reads our declarations.
+type HalfArray = typeof globalThis extends { Float16Array: { prototype: infer Array } } ? Array : never;
+
 export type TypedArray =
-  | Float32Array | Float16Array
+  | Float32Array | HalfArray
   | BigInt64Array | Int32Array | Int16Array | Int8Array
   | BigUint64Array | Uint32Array | Uint16Array | Uint8Array | Uint8ClampedArray;
 

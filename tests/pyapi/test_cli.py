@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,30 @@ def test_compile_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     for arguments, message in cases:
         assert message in failing(capsys, "compile", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_serve_errors(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "ports are 0 to 65535" in failing(capsys, "serve", package, "--port", 99999)
+
+
+def test_an_input_given_twice(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = f"x={package.parent / 'x.npy'}"
+    assert "given twice" in failing(capsys, "run", package, "--input", x, "--input", x)
+
+
+def test_interruption_is_not_an_error(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError from None  # as TVM does
+
+    monkeypatch.setattr("tvm_webgpu.package.Package.load", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    assert main(["inspect", str(package)]) == 130
+    assert capsys.readouterr().err == "" and signal.getsignal(signal.SIGINT) is handler
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_debug_files_are_not_needed(package: Package, tmp_path: Path) -> None:
     [
         ({"format": 2}, "format 2, this version reads 1"),
         ({"kernels": [{}]}, "damaged"),
+        ({"params": []}, "names a parameter that is not there"),
         ({"entries": None}, "damaged"),
     ],
 )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import tvm_webgpu
 from tvm_webgpu.cli import compile, inspect, run, serve, spirv2wgsl
@@ -52,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("tvm_webgpu").setLevel(logging.INFO if options.verbose else logging.WARNING)
+    with _interruptions() as interruptions:
+        return _run(options, interruptions)
+
+
+def _run(options: argparse.Namespace, interruptions: Sequence[int]) -> int:
     try:
         return options.handler(options)
     except KeyboardInterrupt:
@@ -59,10 +67,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
+        if interruptions:
+            return 130
         if options.debug:
             raise
         print(f"tvm-webgpu: {_one_line(error)}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _interruptions() -> Iterator[Sequence[int]]:
+    """The Ctrl-C signals so far: where one meets Python code that TVM called, TVM makes a RuntimeError of it."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.default_int_handler(number, frame)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not in the main thread, which alone receives signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _one_line(error: Exception) -> str:

@@ -84,6 +84,8 @@ def read_inputs(entry: Entry, arguments: Sequence[str]) -> dict[str, Value]:
             raise InputError(f"--input {argument!r} is not of the form NAME=FILE.npy")
         if name not in specs:
             raise InputError(f"entry {entry.name!r} has no input {name!r}; it has {', '.join(specs) or 'none'}")
+        if name in values:
+            raise InputError(f"input {name!r} is given twice")
         values[name] = _read_value(specs[name], path)
     if missing := [f"{name} ({spec})" for name, spec in specs.items() if name not in values]:
         raise InputError(f"missing input {', '.join(missing)}; give --input NAME=FILE.npy")

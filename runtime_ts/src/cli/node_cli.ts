@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** @file Command line in, .npy files and a report out: runs a package in Node with Dawn, or in headless Chromium. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
