@@ -123,10 +123,6 @@ class Kernel:
             yield var
         self.emit(tirx.For(var, i64(0), i64(count), kind, _sequence(body)))
 
-    def unrolled(self, count: int, name: str = "u") -> contextlib.AbstractContextManager[tirx.Expr]:
-        """A loop that the lowering unrolls."""
-        return self.loop(count, name, tirx.ForKind.UNROLLED)
-
     def vectorized(self, count: int, name: str = "lane") -> contextlib.AbstractContextManager[tirx.Expr]:
         """A loop whose body becomes vector operations."""
         return self.loop(count, name, tirx.ForKind.VECTORIZED)

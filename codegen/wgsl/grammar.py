@@ -255,7 +255,6 @@ def _rules() -> dict[int, Rule]:
 
 
 RULES = _rules()
-NUMBERS = {rule.name: number for number, rule in RULES.items()}
 
 STORAGE_CLASSES = {
     0: "UniformConstant", 1: "Input", 2: "Uniform", 3: "Output", 4: "Workgroup", 5: "CrossWorkgroup", 6: "Private",

@@ -10,6 +10,8 @@ from tvm import relax
 from tvm.relax import op
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
+
 
 @mutator
 class _Decomposer(PyExprMutator):
@@ -39,8 +41,4 @@ class DecomposeBatchNorm:
     """The pass; see the module's text."""
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        decomposer = _Decomposer(mod)
-        for gvar, func in mod.functions.items():
-            if isinstance(func, relax.Function):
-                decomposer.builder_.update_func(gvar, decomposer.visit_expr(func))
-        return decomposer.builder_.get()
+        return rewrite_functions(_Decomposer(mod), mod)

@@ -17,6 +17,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_webgpu.pipeline.model import to_numpy
+from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
 
 MAX_GROWTH_BYTES = 1 << 16
 """A result larger than its arguments by more than this (a broadcast, say) is left to the device."""
@@ -120,8 +121,4 @@ class FoldConstantsOnHost:
     """The pass; see the module's text."""
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        folder = _Folder(mod)
-        for gvar, func in mod.functions.items():
-            if isinstance(func, relax.Function):
-                folder.builder_.update_func(gvar, folder.visit_expr(func))
-        return folder.builder_.get()
+        return rewrite_functions(_Folder(mod), mod)

@@ -6,6 +6,8 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
+
 
 @mutator
 class _Splitter(PyExprMutator):
@@ -44,8 +46,4 @@ class LimitConcat:
         self.width = width
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        splitter = _Splitter(mod, self.width)
-        for gvar, func in mod.functions.items():
-            if isinstance(func, relax.Function):
-                splitter.builder_.update_func(gvar, splitter.visit_expr(func))
-        return splitter.builder_.get()
+        return rewrite_functions(_Splitter(mod, self.width), mod)

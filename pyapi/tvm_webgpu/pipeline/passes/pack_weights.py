@@ -13,6 +13,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_webgpu.pipeline.model import to_numpy
 from tvm_webgpu.pipeline.passes.fold_constants import constant
+from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
 
 CONVOLUTIONS = {
     "relax.nn.conv1d": relax.op.nn.conv1d,
@@ -50,8 +51,4 @@ class PackWeights:
     """The pass; see the module's text. Wants constants folded."""
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        packer = _Packer(mod)
-        for gvar, func in mod.functions.items():
-            if isinstance(func, relax.Function):
-                packer.builder_.update_func(gvar, packer.visit_expr(func))
-        return packer.builder_.get()
+        return rewrite_functions(_Packer(mod), mod)
