@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import compilers  # noqa: E402
-import execute  # noqa: E402
+import execute_wgsl  # noqa: E402
 from tvm_webgpu import spirv_tools  # noqa: E402
 from tvm_webgpu.codegen import wgsl  # noqa: E402
 from tvm_webgpu.errors import TvmWebgpuError  # noqa: E402
@@ -59,7 +59,7 @@ def test_accepted_and_right(case: Path) -> None:
     before, after = words(source, "buffer"), words(source, "result")
     access = {"read": "read-only-storage", "read_write": "storage"}
     kinds = {(b.group, b.binding): access[b.access] for b in shader.bindings}
-    got = execute.run(shader.text, shader.entry_points[0].wgsl_name, before, kinds)
+    got = execute_wgsl.run(shader.text, shader.entry_points[0].wgsl_name, before, kinds)
     for key, expected in after.items():
         count = len(expected) // 4
         assert struct.unpack(f"<{count}I", got[key]) == struct.unpack(f"<{count}I", expected)
