@@ -9,8 +9,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 
-from tvm_webgpu.codegen.spirv.builder import Builder, Id
+from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.facts import Fact
+from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
 from tvm_webgpu.codegen.spirv.values import Val, const, rep_type
 

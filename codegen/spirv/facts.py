@@ -15,7 +15,7 @@ from math import gcd
 
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
-from tvm_webgpu.codegen.spirv.dtypes import BYTES, INT_RANGE, dtype_of, parse
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, INT_RANGE, DType, dtype_of, parse
 
 MAX_BUFFER_BYTES = 2**31
 
@@ -141,8 +141,18 @@ class Facts:
     def __init__(self) -> None:
         self._vars: dict[int, Fact] = {}
         self._memo: dict[int, Fact] = {}
-        self._keep: list[ir.Expr] = []
+        self._dtypes: dict[int, DType] = {}
+        self._keep: list[ir.Expr] = []  # so that no handle in the memos is given to another node
         self._products: list[tuple[Counter[int], int]] = []
+
+    def dtype(self, expr: ir.Expr) -> DType:
+        """`dtype_of`, which asks TVM only once for each node."""
+        handle = expr.__chandle__()
+        dtype = self._dtypes.get(handle)
+        if dtype is None:
+            dtype = self._dtypes[handle] = dtype_of(expr)
+            self._keep.append(expr)
+        return dtype
 
     def set(self, var: ir.Var, fact: Fact) -> None:
         self._vars[var.__chandle__()] = fact
@@ -180,8 +190,9 @@ class Facts:
 
     def __call__(self, expr: ir.Expr) -> Fact:
         handle = expr.__chandle__()
-        if handle not in self._memo:
-            dtype = dtype_of(expr)
+        fact = self._memo.get(handle)
+        if fact is None:
+            dtype = self.dtype(expr)
             lo, hi = INT_RANGE[dtype.name]
             fact = self._of(expr) if dtype.lanes == 1 else None
             if fact is None:
@@ -189,33 +200,36 @@ class Facts:
             elif not fact.within(lo, hi):
                 fact = Fact(lo, hi, fact.multiple & -fact.multiple or 1)
             self._memo[handle] = fact
-            self._keep.append(expr)
-        return self._memo[handle]
+        return fact
 
     def _of(self, expr: ir.Expr) -> Fact | None:
-        kind = type(expr).__name__
-        if isinstance(expr, prim.IntImm):
+        kind = type(expr)
+        if kind is prim.IntImm:
             return exact(expr.value)
-        if isinstance(expr, ir.Var):
+        if kind is ir.Var:
             return self._vars.get(expr.__chandle__())
-        if isinstance(expr, prim.Cast):
-            return self(expr.value) if dtype_of(expr.value).is_int else None
-        if isinstance(expr, prim.Select):
+        rule = RULES.get(kind.__name__)
+        if rule is not None:
+            left, right = expr.a, expr.b
+            if not self.dtype(left).is_int:
+                return None
+            fact = rule(self(left), self(right))
+            if kind is prim.Mul and fact is not None and not fact.fits_i32:
+                fact = self._bounded_product(expr, fact)
+            return fact
+        if kind is prim.Cast:
+            return self(expr.value) if self.dtype(expr.value).is_int else None
+        if kind is prim.Select:
             return self._either(expr.true_value, expr.false_value)
-        if isinstance(expr, prim.Let):
+        if kind is prim.Let:
             return self(expr.body)
-        if isinstance(expr, ir.Call):
+        if kind is ir.Call:
             name = getattr(expr.op, "name", "")
             if name == "prim.if_then_else":
                 return self._either(expr.args[1], expr.args[2])
             if name in ("prim.likely", "tirx.tvm_thread_invariant"):
                 return self(expr.args[0])
-        if kind not in RULES or not dtype_of(expr.a).is_int:
-            return None
-        fact = RULES[kind](self(expr.a), self(expr.b))
-        if kind == "Mul" and fact is not None and not fact.fits_i32:
-            fact = self._bounded_product(expr, fact)
-        return fact
+        return None
 
     def _either(self, a: ir.Expr, b: ir.Expr) -> Fact:
         x, y = self(a), self(b)

@@ -13,6 +13,7 @@ class Op(IntEnum):
 
     Name = 5
     MemberName = 6
+    Extension = 10
     ExtInstImport = 11
     ExtInst = 12
     MemoryModel = 14

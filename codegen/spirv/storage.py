@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from tvm_webgpu.codegen.spirv import wide
 from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, select
-from tvm_webgpu.codegen.spirv.builder import Builder, Id
+from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.dtypes import BYTES, PACKED
+from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Decoration, Ext, Op, Scope, Storage
 from tvm_webgpu.codegen.spirv.scan import Layout, Memory, declared_elements
 from tvm_webgpu.codegen.spirv.values import Val, Value, const, join, rep_type, split

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tvm_webgpu.codegen.spirv.builder import Builder, Id
+from tvm_webgpu.codegen.spirv.builder import Builder
+from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Op
 
 WIDE = ("i64", "u64")

@@ -7,7 +7,8 @@ function of the module (shift and subtract), emitted when first used.
 from __future__ import annotations
 
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, binary, select
-from tvm_webgpu.codegen.spirv.builder import Builder, Id
+from tvm_webgpu.codegen.spirv.builder import Builder
+from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
 from tvm_webgpu.codegen.spirv.values import WIDE, Val
 

@@ -1,0 +1,75 @@
+"""Values from one representation to another: into a dtype's own, or into 32 bits where that is known to be enough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tvm import ir
+from tvm.ir.prim import expr as prim
+from tvm_webgpu.codegen.spirv import arith, wide
+from tvm_webgpu.codegen.spirv.arith import RING
+from tvm_webgpu.codegen.spirv.dtypes import INT_RANGE, DType
+from tvm_webgpu.codegen.spirv.facts import Fact
+from tvm_webgpu.codegen.spirv.values import WIDE, Val, Value, lanewise
+
+if TYPE_CHECKING:
+    from tvm_webgpu.codegen.spirv.emitter import Emitter
+
+NARROW = {"int64": "i32", "uint64": "u32"}
+"""What 64-bit integers known to fit are computed as."""
+
+
+def low(e: Emitter, expr: ir.Expr) -> Val:
+    """The low 32 bits as i32: all that an index needs, and exact wherever the value fits."""
+    b, dtype = e.b, e.dtype(expr)
+    kind = type(expr).__name__
+    if dtype.is_wide and not fits(e.facts(expr), dtype):
+        if kind in RING:
+            return arith.binary(b, kind, low(e, expr.a), low(e, expr.b))
+        if type(expr) is prim.Cast and e.dtype(expr.value).is_int:
+            return low(e, expr.value)
+    return low_word(e, e.val(expr))
+
+
+def low_word(e: Emitter, value: Val) -> Val:
+    """An integer's low 32 bits as i32."""
+    if value.rep in WIDE:
+        return arith.bitcast(e.b, "i32", Val("u32", (value.ids[0],)))
+    return arith.convert(e.b, value, "i32", "int32")
+
+
+def fits(fact: Fact, dtype: DType) -> bool:
+    """Whether a 64-bit integer is known to fit in 32 bits."""
+    return fact.within(*INT_RANGE["int32" if dtype.name == "int64" else "uint32"])
+
+
+def narrow(e: Emitter, value: Val, dtype: DType) -> Val:
+    """A 64-bit value known to fit, in 32 bits."""
+    rep = NARROW[dtype.name]
+    if value.rep in WIDE:
+        value = Val("u32", (value.ids[0],))
+    return arith.convert(e.b, value, rep, "")
+
+
+def coerce(e: Emitter, value: Value, dtype: DType) -> Value:
+    """A value in its dtype's own representation: 64-bit integers as pairs."""
+    rep = e.rep(dtype)
+    return lanewise(e.b, lambda v: convert(e, v, rep, dtype), value)
+
+
+def convert(e: Emitter, value: Val, rep: str, dtype: DType) -> Val:
+    """A value as `rep`, with the meaning of a cast to `dtype`."""
+    b = e.b
+    if value.rep == rep:
+        return value
+    if rep in WIDE:
+        if value.rep in arith.FLOATS:
+            return wide.from_float(b, arith.convert(b, value, "f32", ""), rep)
+        return wide.widen(b, value, rep)
+    if value.rep in WIDE:
+        if rep == "bool":
+            return arith.to_bool(b, arith.binary(b, "BitwiseOr", *wide.words(value)))
+        if rep in arith.FLOATS:
+            return arith.convert(b, wide.to_float(b, value), rep, "")
+        value = Val("u32", (value.ids[0],))
+    return arith.convert(b, value, rep, dtype.name)
