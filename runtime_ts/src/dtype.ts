@@ -7,7 +7,7 @@ export type DType =
   | "bool";
 
 // The name `Float16Array` itself would ask a library of 2025 of every project that reads our declarations.
-type HalfArray = typeof globalThis extends { Float16Array: { prototype: infer Array } } ? Array : never;
+export type HalfArray = typeof globalThis extends { Float16Array: { prototype: infer Array } } ? Array : never;
 
 export type TypedArray =
   | Float32Array | HalfArray

@@ -4,6 +4,7 @@ export type { CpuTensor, Inputs, Model, RunOptions } from "./model.ts";
 export type { GpuResult } from "./results.ts";
 export type { GpuTensor, Input, ModelObject, Tensor } from "./tensor.ts";
 export type { DType, TypedArray } from "./dtype.ts";
+export type { EntriesOf, IntOutput, ObjectOf, OnGpu, TensorInput, TensorOutput, TypedModel } from "./typed.ts";
 export type { Entry, Manifest, Port, TensorPort } from "./manifest.ts";
 export type { Progress } from "./fetch.ts";
 export type { Counters } from "./commands.ts";

@@ -9,6 +9,7 @@ import { compileKernels } from "./kernels.ts";
 import { fileOf, parseManifest, type Manifest, type PackageFile, type Param } from "./manifest.ts";
 import { Model } from "./model.ts";
 import { abortable } from "./queue.ts";
+import type { EntriesOf, TypedModel } from "./typed.ts";
 
 export interface LoadOptions {
   /** A device of your own, so that tensors can stay in its buffers; if left out the model makes one. */
@@ -27,6 +28,11 @@ export interface LoadOptions {
  *
  * @throws PackageError, UnsupportedError, GpuError, OutOfMemoryError, or the signal's reason.
  */
+export function loadModel(location: string | URL, options?: LoadOptions): Promise<Model>;
+/** The same, with runs checked by the types `M` that `tvm-webgpu types` wrote for the package. */
+export function loadModel<M extends EntriesOf<M>>(
+  location: string | URL, options?: LoadOptions,
+): Promise<TypedModel<M>>;
 export async function loadModel(location: string | URL, options: LoadOptions = {}): Promise<Model> {
   const { signal } = options;
   signal?.throwIfAborted();

@@ -33,7 +33,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return captured.err.removeprefix("tvm-webgpu: ").strip()
 
 
-@pytest.mark.parametrize("command", ["compile", "run", "serve", "inspect", "spirv2wgsl"])
+@pytest.mark.parametrize("command", ["compile", "run", "serve", "inspect", "types", "spirv2wgsl"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tvm_webgpu import typescript
 from tvm_webgpu.cli.native_log import captured_native_stderr
 from tvm_webgpu.errors import InputError
 
@@ -59,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT=DIM,DIM,...",
         help="an input's shape, of numbers and names, e.g. input=1,3,224,224 (ONNX; repeatable)",
     )
+    parser.add_argument(
+        "--types", action="store_true", help="also write types.d.ts, TypeScript declarations of the entry functions"
+    )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -80,6 +84,8 @@ def main(options: argparse.Namespace) -> int:
             progress=listener,
         )
     path = package.save(options.output)
+    if options.types:
+        (path / typescript.FILE).write_text(typescript.declarations(package))
     megabytes = sum(len(param.data) for param in package.params) / 1e6
     print(
         f"{path}: {len(package.entries)} entries, {len(package.kernels)} kernels, "
