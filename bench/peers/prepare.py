@@ -1,61 +1,48 @@
-"""Puts our engine and its compiled models beside the peers of a comparison set up from ../shared/peers.
-
-PYTHONPATH=pyapi python -m bench.peers.prepare --bench=/some/folder/bench [--workloads=mobilenet_v2,resnet50]
-
-Afterwards, in that folder: `node bench.mjs --engines extra:tvm_webgpu,ort-webgpu-gc --workloads mobilenet_v2`. The
-models' weights are filled in by the comparison's own code, so that every engine has the same.
-"""
+"""Compiles the comparison's models and puts them, our runtime and our adapter beside its engines."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
-from absl import app, flags
+from bench.peers import weights
 
-BENCH = flags.DEFINE_string("bench", None, "The comparison's folder `bench`.", required=True)
-WORKLOADS = flags.DEFINE_list("workloads", ["mobilenet_v1", "mobilenet_v2", "resnet50", "minilm_l6"], "Which models.")
-VARIANT = flags.DEFINE_string("variant", "default", "Name for this set of packages.")
-
-FILL = """
-import { readFileSync, writeFileSync } from "node:fs";
-import { gunzipSync } from "node:zlib";
-const [name, output] = process.argv.slice(2);
-const { fillModel } = await import(`${process.cwd()}/lib/prng.mjs`);
-const { onnx, dtype } = JSON.parse(readFileSync("models/manifest.json"))[name];
-writeFileSync(output, fillModel(gunzipSync(readFileSync(`models/${onnx.file}`)), onnx.fills, dtype));
-"""
+ADAPTER = "tvm_webgpu"
 
 
-def compile_workload(bench: Path, name: str, folder: Path) -> None:
-    import tvm_webgpu
-
-    dtype = json.loads((bench / "models" / "manifest.json").read_text())[name]["dtype"]
-    with tempfile.TemporaryDirectory() as scratch:
-        script, model = Path(scratch, "fill.mjs"), Path(scratch, "model.onnx")
-        script.write_text(FILL)
-        subprocess.run(["node", str(script), name, str(model)], cwd=bench, check=True)
-        features = ["f16"] if dtype == "float16" else []
-        tvm_webgpu.compile(model, target="webgpu", name=name, features=features).save(folder)
+def packages(bench: Path, variant: str) -> Path:
+    return bench / "extra" / ADAPTER / variant
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def install_runtime(bench: Path) -> None:
+    """Our adapter and our runtime's one file."""
     from tvm_webgpu.serve import runtime_bundle
 
-    bench = Path(BENCH.value)
-    extra = bench / "extra"
-    (extra / "tvm_webgpu").mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(__file__).with_name("tvm_webgpu.mjs"), extra)
-    shutil.copy(runtime_bundle() / "tvm-webgpu.mjs", extra / "tvm_webgpu")
-    for name in WORKLOADS.value:
-        compile_workload(bench, name, extra / "tvm_webgpu" / VARIANT.value / name)
-        print(f"{name}: compiled", flush=True)
+    folder = bench / "extra" / ADAPTER
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).with_name("tvm_webgpu.mjs"), folder.parent)
+    shutil.copy(runtime_bundle() / "tvm-webgpu.mjs", folder)
 
 
-if __name__ == "__main__":
-    app.run(main)
+def compile_work(bench: Path, name: str, folder: Path, options: dict[str, object]) -> None:
+    """Compiles one of the comparison's models into a package without weights, but with their recipe."""
+    import tvm_webgpu
+
+    work = json.loads((bench / "models" / "manifest.json").read_text())[name]
+    model = bytearray(gzip.decompress((bench / "models" / work["onnx"]["file"]).read_bytes()))
+    weights.fill(model, work["onnx"]["fills"], work["dtype"])
+    features = ["f16"] if work["dtype"] == "float16" else []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "model.onnx")
+        path.write_bytes(model)
+        package = tvm_webgpu.compile(path, **{"target": "webgpu", "name": name, "features": features, **options})
+    scratch_folder = folder.with_name(folder.name + ".new")
+    shutil.rmtree(scratch_folder, ignore_errors=True)
+    package.save(scratch_folder)
+    network = json.loads(gzip.decompress((bench / "models" / f"{name}.net.json.gz").read_bytes()))
+    weights.strip(scratch_folder, network["weights"].values(), work["dtype"])
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch_folder.rename(folder)

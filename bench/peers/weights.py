@@ -1,0 +1,107 @@
+"""Weights that are functions of a seed: filled into models, taken out of packages and put back.
+
+python -m bench.peers.weights PACKAGE...        # puts the weights back into packages that travelled without them
+
+Random weights can't be compressed, and a machine that is lent for minutes takes in only so much. A package's recipe
+(`weights.json`) says of each parameter from which seed, by which permutation of axes, it came; the manifest's SHA-256
+says whether it came back right.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RECIPE = "weights.json"
+Spec = dict[str, Any]  # a weight or an input of the comparison: shape, seed, bound, maybe base
+
+
+def random_values(seed: int, count: int, bound: float) -> np.ndarray:
+    """The comparison's generator (its lib/prng.mjs): a hash of seed and index, scaled into [-bound, bound)."""
+    x = (np.arange(count, dtype=np.uint64) + np.uint64((seed * 0x9E3779B9) & 0xFFFFFFFF)).astype(np.uint32)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+        x ^= x >> np.uint32(shift)
+        x *= np.uint32(factor)
+    return ((2 * ((x >> np.uint32(8)).astype(np.float64) * 2.0**-24) - 1) * bound).astype(np.float32)
+
+
+def values(spec: Spec, dtype: str) -> np.ndarray:
+    """The weight itself, in its shape."""
+    result = random_values(spec["seed"], math.prod(spec["shape"]), spec["bound"]).astype(dtype)
+    if spec.get("base") is not None:
+        result = (result.astype(np.float32) + np.float32(spec["base"])).astype(dtype)
+    return result.reshape(spec["shape"])
+
+
+def fill(model: bytearray, fills: Iterable[tuple[int, int, int, float]], dtype: str) -> None:
+    """Writes the weights into a serialised model at their offsets, in place."""
+    for offset, count, seed, bound in fills:
+        data = random_values(seed, count, bound).astype(dtype).tobytes()
+        model[offset : offset + len(data)] = data
+
+
+def orders(array: np.ndarray) -> Iterator[tuple[int, ...]]:
+    """Permutations of axes; those of axes of one element are all alike and left as they are."""
+    return itertools.permutations(range(array.ndim)) if array.ndim <= 4 else iter(())
+
+
+def strip(package: Path, specs: Iterable[Spec], dtype: str) -> None:
+    """Replaces a package's parameter files by the recipe that `restore` follows."""
+    origins: dict[str, tuple[Spec, tuple[int, ...]]] = {}
+    for spec in specs:
+        array = values(spec, dtype)
+        for order in orders(array):
+            digest = hashlib.sha256(np.ascontiguousarray(array.transpose(order)).tobytes()).hexdigest()
+            origins.setdefault(digest, (spec, order))
+    manifest = json.loads((package / "manifest.json").read_text())
+    pieces: dict[str, list[Spec]] = {file["path"]: [] for file in manifest["files"] if file["role"] == "params"}
+    files = {path: (package / path).read_bytes() for path in pieces}
+    for parameter in manifest["params"]:
+        data = files[parameter["file"]][parameter["offset"] : parameter["offset"] + parameter["bytes"]]
+        origin = origins.get(hashlib.sha256(data).hexdigest())
+        piece: Spec = {"offset": parameter["offset"]}
+        if origin:
+            piece |= {"order": origin[1], **{key: origin[0].get(key) for key in ("shape", "seed", "bound", "base")}}
+        else:
+            piece["data"] = base64.b64encode(data).decode()
+        pieces[parameter["file"]].append(piece)
+    (package / RECIPE).write_text(json.dumps({"dtype": dtype, "files": pieces}))
+    for path in pieces:
+        (package / path).unlink()
+
+
+def restore(package: Path) -> None:
+    """Puts the parameter files back, unless they are there.
+
+    Raises:
+        ValueError: a file is not what the manifest says.
+    """
+    recipe = json.loads((package / RECIPE).read_text())
+    for file in json.loads((package / "manifest.json").read_text())["files"]:
+        path = package / file["path"]
+        if file["role"] != "params" or path.exists():
+            continue
+        data = bytearray(file["bytes"])
+        for piece in recipe["files"][file["path"]]:
+            if "data" in piece:
+                content = base64.b64decode(piece["data"])
+            else:
+                content = np.ascontiguousarray(values(piece, recipe["dtype"]).transpose(piece["order"])).tobytes()
+            data[piece["offset"] : piece["offset"] + len(content)] = content
+        if hashlib.sha256(data).hexdigest() != file["sha256"]:
+            raise ValueError(f"{path} came back with another SHA-256 than the manifest has")
+        path.write_bytes(data)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        restore(Path(name))
