@@ -99,7 +99,7 @@ class _Checker:
             used["shared"] += count * buffer.dtype.itemsize
             if used["shared"] > self.limits.workgroup_bytes:
                 raise NotApplicable(f"{used['shared']} bytes of workgroup memory")
-        elif scope == "local":
+        elif scope == "local" or scope.startswith("wmma."):
             if not all(isinstance(s, tirx.IntImm) for s in sizes):
                 raise NotApplicable(f"register array {buffer.name} has no constant size")
         elif threads:

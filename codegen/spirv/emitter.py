@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tvm import ir, tirx
 from tvm.target import Target
-from tvm_webgpu.codegen.spirv import arith, frame, storage
+from tvm_webgpu.codegen.spirv import arith, frame, matrix, storage
 from tvm_webgpu.codegen.spirv.assembly import assemble
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.dtypes import REPR, DType
@@ -42,6 +42,7 @@ class Emitter:
         self.env: dict[int, Value] = {}
         self.indices: dict[str, Val] = {}
         self.places: dict[int, storage.Place] = {}
+        self.matrices: dict[int, matrix.Declared] = {}
         self.features: set[str] = set()
         self.workgroup_memory = 0
         self.scan: Scan = scan(func, name)

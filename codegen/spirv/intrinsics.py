@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tvm import ir
-from tvm_webgpu.codegen.spirv import access, arith, calls, storage, wide
+from tvm_webgpu.codegen.spirv import access, arith, calls, matrix, storage, wide
 from tvm_webgpu.codegen.spirv.conversions import coerce, convert, low
 from tvm_webgpu.codegen.spirv.dtypes import REPR
 from tvm_webgpu.codegen.spirv.opcodes import SEMANTICS_WORKGROUP, Capability, Op, Scope
@@ -131,4 +131,5 @@ CALLS: dict[str, Callable[[Emitter, ir.Call, list[ir.Expr]], Value]] = {
     "reinterpret": _reinterpret,
     "break_loop": _break_call,
     "continue_loop": _break_call,
+    **matrix.CALLS,
 }

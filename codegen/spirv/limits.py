@@ -24,16 +24,20 @@ class Limits:
     storage_buffers: int
     f16: bool
     subgroups: bool
+    subgroup_matrix: bool
 
     @staticmethod
     def of(target: Target) -> Limits:
         attrs = target.attrs
         memory = int(attrs.get("feature.workgroup_memory", 0))
         asked = int(attrs.get("max_shared_memory_per_block", DEFAULT_WORKGROUP_MEMORY))
+        matrix = bool(attrs.get("feature.subgroup_matrix", False))
+        subgroups = bool(attrs.get("feature.subgroups", False)) or bool(attrs.get("supports_subgroups", False))
         return Limits(
             threads=int(attrs.get("max_num_threads", 256)),
             workgroup_memory=memory or min(asked, DEFAULT_WORKGROUP_MEMORY),
             storage_buffers=int(attrs.get("feature.storage_buffers", DEFAULT_STORAGE_BUFFERS)),
             f16=bool(attrs.get("feature.f16", False)),
-            subgroups=bool(attrs.get("feature.subgroups", False)) or bool(attrs.get("supports_subgroups", False)),
+            subgroups=subgroups or matrix,
+            subgroup_matrix=matrix,
         )

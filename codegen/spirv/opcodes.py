@@ -121,6 +121,10 @@ class Op(IntEnum):
     GroupNonUniformShuffle = 345
     GroupNonUniformShuffleUp = 347
     GroupNonUniformShuffleDown = 348
+    TypeCooperativeMatrixKHR = 4456
+    CooperativeMatrixLoadKHR = 4457
+    CooperativeMatrixStoreKHR = 4458
+    CooperativeMatrixMulAddKHR = 4459
 
 
 class Ext(IntEnum):
@@ -177,6 +181,22 @@ class Capability(IntEnum):
     GroupNonUniformShuffle = 65
     GroupNonUniformShuffleRelative = 66
     StorageBuffer16BitAccess = 4433
+    CooperativeMatrixKHR = 6022
+
+
+class MatrixUse(IntEnum):
+    """Operand "Use" of a cooperative matrix type."""
+
+    A = 0
+    B = 1
+    Accumulator = 2
+
+
+class MatrixLayout(IntEnum):
+    """How a cooperative matrix lies in memory."""
+
+    RowMajor = 0
+    ColumnMajor = 1
 
 
 class Decoration(IntEnum):

@@ -17,11 +17,16 @@ from tvm.tirx.buffer import is_buffer_var
 from tvm_webgpu.codegen.spirv.dtypes import BYTES, DType, dtype_of, parse
 from tvm_webgpu.codegen.spirv.facts import Fact, Facts, bind, is_zero_or
 from tvm_webgpu.codegen.spirv.launch import MAX_FOLDED_GRID, MAX_GRID
+from tvm_webgpu.codegen.spirv.opcodes import MatrixUse
 from tvm_webgpu.errors import UnsupportedError
 
 GRID_TAGS = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
 BLOCK_TAGS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 SCOPES = {"global": "global", "shared": "shared", "shared.dyn": "shared", "local": "local", "": "global"}
+FRAGMENTS = {"wmma.matrix_a": MatrixUse.A, "wmma.matrix_b": MatrixUse.B, "wmma.accumulator": MatrixUse.Accumulator}
+"""Scopes of buffers that hold matrices spread over a subgroup."""
+# Calls with the address of a matrix in memory: the argument that is the address.
+MATRIX_ADDRESS = {"tvm_load_matrix_sync": 5, "tvm_store_matrix_sync": 5}
 # Calls that update an element atomically, by the operation; their first argument is the element's address.
 ATOMICS = {"atomic_add": "Add", "atomicAdd": "Add", "atomicMin": "Min", "atomicMax": "Max"}
 
@@ -39,6 +44,7 @@ class Memory:
     vectors: set[tuple[int, bool]] = field(default_factory=set)  # (lanes, whole and aligned) of each access
     written: bool = False
     atomic: bool = False
+    matrix: bool = False  # whether matrices are loaded from it or stored to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,16 @@ class View:
     offset: ir.Expr | None
 
 
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """A buffer of matrices, each spread over a subgroup; `elements` is their number times rows times columns."""
+
+    name: str
+    use: MatrixUse
+    dtype: DType
+    elements: int
+
+
 @dataclass(slots=True)
 class Scan:
     """What the walk found."""
@@ -58,6 +74,7 @@ class Scan:
     views: dict[int, View] = field(default_factory=dict)
     memories: list[Memory] = field(default_factory=list)
     extents: dict[str, ir.Expr] = field(default_factory=dict)
+    fragments: dict[int, Fragments] = field(default_factory=dict)
     jumps: bool = False  # whether some loop is left early
 
 
@@ -116,6 +133,10 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
         buffer = stmt.buffer
         scope = SCOPES.get(buffer.ty.storage_scope)
         size = static_size(buffer)
+        use = FRAGMENTS.get(buffer.ty.storage_scope)
+        if use is not None and size is not None:
+            found.fragments[buffer.__chandle__()] = Fragments(buffer.name, use, buffer_dtype(buffer, kernel), size)
+            return
         if scope not in ("shared", "local") or size is None:
             raise UnsupportedError(
                 f"kernel {kernel}: buffer {buffer.name} of scope {buffer.ty.storage_scope!r} and shape "
@@ -161,6 +182,10 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
         if name in ATOMICS:
             memory = found.views[addressed(args[0], kernel).source.__chandle__()].memory
             memory.written = memory.atomic = True
+        if name in MATRIX_ADDRESS:
+            memory = found.views[addressed(args[MATRIX_ADDRESS[name]], kernel).source.__chandle__()].memory
+            memory.matrix = True
+            memory.written |= name == "tvm_store_matrix_sync"
 
     def jump(_: tirx.Stmt) -> None:
         found.jumps = True
@@ -236,7 +261,8 @@ def plan_storage(memory: Memory, f16: bool) -> Layout:
     for lanes in (4, 2):
         fits_all = all(whole and n % lanes == 0 for n, whole in memory.vectors)
         some = any(whole and n % lanes == 0 for n, whole in memory.vectors)
-        if not memory.atomic and some and (fits_all or (memory.elements is not None and memory.elements % lanes == 0)):
+        divides = memory.elements is not None and memory.elements % lanes == 0
+        if not (memory.atomic or memory.matrix) and some and (fits_all or divides):
             width = lanes
             break
     element = {"int32": "i32", "uint32": "u32", "float32": "f32", "float16": "f16" if f16 else "f32",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tvm_webgpu.codegen.spirv.emitter import Emitter
 
 IGNORED_ATTRIBUTES = ("reduce_scope", "storage_alignment", "volatile_scope", "realize_scope", "extern_scope",
-                      "tirx.noalias", "hand_threaded", "device_scope")
+                      "tirx.noalias", "hand_threaded", "device_scope", "fragment_shape", "fragment_layout")
 
 
 def _seq(e: Emitter, stmt: tirx.SeqStmt) -> None:
@@ -47,6 +47,8 @@ def _declare(e: Emitter, stmt: tirx.DeclBuffer) -> None:
 
 
 def _allocate(e: Emitter, stmt: tirx.AllocBuffer) -> None:
+    if stmt.buffer.__chandle__() in e.scan.fragments:
+        return  # `matrix` declares them once it knows their shape
     memory = e.scan.views[stmt.buffer.__chandle__()].memory
     if id(memory) not in e.places:
         e.place(memory)

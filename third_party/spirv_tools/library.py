@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_webgpu.errors import TvmWebgpuError
+from tvm_webgpu.spirv_tools import cooperative
 
 LIBRARY_NAME = "libspirv_tools.so"
 LIBRARY_VARIABLE = "TVM_WEBGPU_SPIRV_TOOLS"
@@ -120,6 +121,23 @@ def _words(module: bytes) -> int:
     return len(module) // 4
 
 
+@functools.cache
+def _knows_cooperative_matrices() -> bool:
+    try:
+        assemble("OpCapability CooperativeMatrixKHR")
+    except SpirvToolsError:
+        return False
+    return True
+
+
+def _known_form(module: bytes) -> tuple[bytes, bool]:
+    """The module as this library knows it, and whether that took a translation (`cooperative`)."""
+    _words(module)
+    if not cooperative.uses_khr(module) or _knows_cooperative_matrices():
+        return module, False
+    return cooperative.to_nv(module), True
+
+
 def _rejection(what: str, diagnostic: Any) -> SpirvToolsError:
     if not diagnostic:
         return SpirvToolsError(f"{what}: rejected without a diagnostic")
@@ -136,6 +154,7 @@ def validate(module: bytes, environment: str = "vulkan1.1") -> None:
 
     Raises SpirvToolsError with the validator's message and the word where it stopped.
     """
+    module = _known_form(module)[0]
     count = _words(module)
     library = _library()
     buffer = (c_uint32 * count).from_buffer_copy(module)
@@ -155,6 +174,7 @@ def optimize(module: bytes, passes: Sequence[str], environment: str = "vulkan1.1
 
     The module is not validated. Raises SpirvToolsError for an unknown pass or when a pass fails.
     """
+    module, translated = _known_form(module)
     count = _words(module)
     library = _library()
     flags = (c_char_p * len(passes))(*(name.encode() for name in passes))
@@ -170,9 +190,10 @@ def optimize(module: bytes, passes: Sequence[str], environment: str = "vulkan1.1
         detail = messages.value.decode(errors="replace").strip() or "no message"
         raise SpirvToolsError(f"spirv-opt failed: {detail}")
     try:
-        return ctypes.string_at(out, out_count.value * 4)
+        optimized = ctypes.string_at(out, out_count.value * 4)
     finally:
         library.tvmw_spirv_free(out)
+    return cooperative.to_khr(optimized) if translated else optimized
 
 
 def assemble(text: str, environment: str = "vulkan1.1", *, preserve_ids: bool = False) -> bytes:

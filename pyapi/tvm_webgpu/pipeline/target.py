@@ -16,7 +16,11 @@ HOST = {
     "vector-width": 128,
 }
 
-FEATURES = {"f16": "shader-f16", "subgroups": "subgroups"}
+FEATURES = {
+    "f16": "shader-f16",
+    "subgroups": "subgroups",
+    "subgroup_matrix": "chromium-experimental-subgroup-matrix",
+}
 """Target attributes `feature.NAME` and the WebGPU features that they ask of the device."""
 
 HINTS = ("workgroup_memory", "storage_buffers", "cores")
