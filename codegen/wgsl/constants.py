@@ -81,6 +81,10 @@ class Constants:
                 number = self._specialised(inst, None)
                 return literal(inst, type) if number is None else _bits(number, type)
             case "ConstantComposite" | "SpecConstantComposite":
+                if isinstance(type, types.SubgroupMatrix):
+                    if [self.module.value_types.get(id) for id in inst.args] != [type.elem]:
+                        raise invalid(inst, "a subgroup matrix is made of one number")
+                    return (self.values[inst.args[0]],)
                 for i, id in enumerate(inst.args):
                     part = types.child(type, i)
                     if part is None or part != self.module.value_types.get(id):

@@ -34,6 +34,7 @@ class Declarations:
         self.hidden: dict[tuple[int, int], str] = {}  # (bits, width) of NaN or infinity -> private variable
         self.values: dict[int, Expr] = {}
         self.f16 = False
+        self.subgroup_matrix = False
 
     # Types
 
@@ -51,6 +52,12 @@ class Declarations:
             self.f16 = self.f16 or scalar == types.F16
             return name
         match type:
+            case types.SubgroupMatrix(elem=elem):
+                if elem not in (types.F16, types.F32, types.I32, types.U32):
+                    raise UnsupportedError(f"a subgroup matrix of {describe(elem)}")
+                self.subgroup_matrix = True
+                self.f16 = self.f16 or elem == types.F16
+                return expr.type_name(type) or ""
             case Array(elem=elem, length=length):
                 inner = self.type(elem, subtree(tree, None))
                 if self.padded(type):
@@ -200,6 +207,8 @@ class Declarations:
         name = self.type(type)
         if value is None or not isinstance(value, tuple):
             return Expr(f"{name}()", const=True)
+        if isinstance(type, types.SubgroupMatrix):
+            return expr.call(name, self.value(type.elem, value[0]))
         if len(value) > MAX_PARTS:
             raise UnsupportedError(f"a constant array of {len(value)} elements is too long to write out")
         parts = [self.value(types.child(type, i) or types.Void(), part) for i, part in enumerate(value)]
@@ -239,6 +248,8 @@ def describe(type: Type) -> str:
             return f"struct %{id}"
         case types.Pointer(storage=storage, pointee=pointee):
             return f"{storage} pointer to {describe(pointee)}"
+        case types.SubgroupMatrix(elem=elem, rows=rows, columns=columns):
+            return f"{rows} x {columns} subgroup matrix of {describe(elem)}"
         case types.Opaque(name=name):
             return name
     return type.__class__.__name__.lower()

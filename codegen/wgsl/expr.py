@@ -129,6 +129,8 @@ def type_name(type: Type) -> str | None:
         case types.Matrix(column=column, count=count):
             suffix = _SUFFIX.get(column.elem)
             return f"mat{count}x{column.count}{suffix}" if suffix in ("f", "h") else None
+        case types.SubgroupMatrix(elem=elem, rows=rows, columns=columns, use=use):
+            return f"subgroup_matrix_{('left', 'right', 'result')[use]}<{_NAMES[elem]}, {columns}, {rows}>"
     return None
 
 

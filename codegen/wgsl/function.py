@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from tvm_webgpu.codegen.wgsl import expr, structure, types
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
 from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.state import ParameterBinding, Place
 from tvm_webgpu.codegen.wgsl.structure import (
@@ -26,13 +25,14 @@ from tvm_webgpu.codegen.wgsl.structure import (
     Straight,
     Switch,
 )
+from tvm_webgpu.codegen.wgsl.subgroup_instructions import SubgroupInstructions
 from tvm_webgpu.codegen.wgsl.usage import edge_stores, find_counter, scopes
 
 if TYPE_CHECKING:
     from tvm_webgpu.codegen.wgsl.translator import Translator
 
 
-class FunctionWriter(MemoryInstructions):
+class FunctionWriter(SubgroupInstructions):
     """Writes one instance of a function."""
 
     def __init__(self, translator: Translator, function: Function, binding: ParameterBinding, name: str, entry: bool):
@@ -351,6 +351,9 @@ class FunctionWriter(MemoryInstructions):
     @staticmethod
     def _read_by_others(token: int, at: int, stores: list[tuple[int, Expr]]) -> bool:
         return any(token in value.reads for i, (_, value) in enumerate(stores) if i != at)
+
+    def inlinable(self, id: int) -> bool:
+        return self.block is not None and len(self.scopes.mentions[id]) == 2
 
     def straight(self, block: Block) -> None:
         self.block = block

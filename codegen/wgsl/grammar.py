@@ -200,6 +200,11 @@ _TABLE = """
 337 GroupNonUniformBroadcast triii
 338 GroupNonUniformBroadcastFirst trii
 339 GroupNonUniformBallot trii
+340 GroupNonUniformInverseBallot trii
+341 GroupNonUniformBallotBitExtract triii
+342 GroupNonUniformBallotBitCount trini
+343 GroupNonUniformBallotFindLSB trii
+344 GroupNonUniformBallotFindMSB trii
 345 GroupNonUniformShuffle triii
 346 GroupNonUniformShuffleXor triii
 347 GroupNonUniformShuffleUp triii
@@ -226,12 +231,24 @@ _TABLE = """
 401 PtrEqual trii
 402 PtrNotEqual trii
 4416 TerminateInvocation
+4421 SubgroupBallotKHR tri
+4422 SubgroupFirstInvocationKHR tri
+4428 SubgroupAllKHR tri
+4429 SubgroupAnyKHR tri
+4430 SubgroupAllEqualKHR tri
+4431 GroupNonUniformRotateKHR triiii?
+4432 SubgroupReadInvocationKHR trii
 4450 SDot triin?
 4451 UDot triin?
 4452 SUDot triin?
 4453 SDotAccSat triiin?
 4454 UDotAccSat triiin?
 4455 SUDotAccSat triiin?
+4456 TypeCooperativeMatrixKHR riiiii
+4457 CooperativeMatrixLoadKHR triii?n*
+4458 CooperativeMatrixStoreKHR iiii?n*
+4459 CooperativeMatrixMulAddKHR triiin?
+4460 CooperativeMatrixLengthKHR tri
 5632 DecorateString ins
 5633 MemberDecorateString inns
 """

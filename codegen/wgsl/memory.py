@@ -110,7 +110,7 @@ class Memory:
             root = self.pointer(function, id).root
             if root in m.variables:
                 out.touched.add(root)
-        if inst.op in ("Store", "CopyMemory"):
+        if inst.op in ("Store", "CopyMemory", "CooperativeMatrixStoreKHR"):
             out.written.add(self.pointer(function, inst.args[0]).root)
         elif inst.op.startswith("Atomic"):
             pointer = self.pointer(function, inst.args[0])

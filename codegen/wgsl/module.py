@@ -370,6 +370,8 @@ class _Builder:
                 pointee = at(args[1])
                 storage = grammar.STORAGE_CLASSES.get(args[0], f"StorageClass{args[0]}")
                 made = types.Pointer(storage, pointee, pointee.depth + 1)
+            case "TypeCooperativeMatrixKHR":
+                made = self._subgroup_matrix(inst)
             case "TypeFunction":
                 made = types.FunctionType(at(args[0]), tuple(at(id) for id in args[1:]), 1)
             case _:
@@ -377,6 +379,15 @@ class _Builder:
         if made.depth > MAX_TYPE_DEPTH:
             raise unsupported(inst, f"types nested deeper than {MAX_TYPE_DEPTH}")
         m.types[inst.id] = made
+
+    def _subgroup_matrix(self, inst: Instruction) -> types.SubgroupMatrix:
+        elem = self.m.type_at(inst.args[0], inst)
+        scope, rows, columns, use = (self.m.constant_int(id) for id in inst.args[1:])
+        if not isinstance(elem, types.Scalar) or scope is None or rows is None or columns is None or use is None:
+            raise unsupported(inst, "a component that is no number, or a size, scope or use that is no plain constant")
+        if scope != 3 or use > 2 or not 0 < rows <= 256 or not 0 < columns <= 256:
+            raise unsupported(inst, f"the scope {scope} (only Subgroup is known), the use {use} or {rows} x {columns}")
+        return types.SubgroupMatrix(elem, rows, columns, use)
 
     def _length(self, inst: Instruction, id: int) -> int:
         length = self.m.constant_int(id)

@@ -39,6 +39,10 @@ ROWS = {
     "FUnordLessThanEqual": _R("!($0 > $1)", "."), "FUnordGreaterThanEqual": _R("!($0 < $1)", "."),
     "FOrdNotEqual": _R("(($0 < $1) | ($0 > $1))", "."), "FUnordEqual": _R("!(($0 < $1) | ($0 > $1))", "."),
     "BitReverse": _R("reverseBits()"), "BitCount": _R("countOneBits()"),
+}  # fmt: skip
+
+# Instructions that a whole subgroup runs; the scope of the GroupNonUniform ones is no operand here.
+SUBGROUP_ROWS = {
     "GroupNonUniformElect": _R("subgroupElect()"), "GroupNonUniformAll": _R("subgroupAll()", "."),
     "GroupNonUniformAny": _R("subgroupAny()", "."), "GroupNonUniformBroadcastFirst": _R("subgroupBroadcastFirst()"),
     "GroupNonUniformBallot": _R("subgroupBallot()", ".", "u"),
@@ -48,6 +52,9 @@ ROWS = {
     "GroupNonUniformShuffleUp": _R("subgroupShuffleUp()", "ru"),
     "GroupNonUniformShuffleDown": _R("subgroupShuffleDown()", "ru"),
     "GroupNonUniformQuadBroadcast": _R("quadBroadcast()", "ru"),
+    "SubgroupBallotKHR": _R("subgroupBallot()", ".", "u"), "SubgroupAllKHR": _R("subgroupAll()", "."),
+    "SubgroupAnyKHR": _R("subgroupAny()", "."), "SubgroupFirstInvocationKHR": _R("subgroupBroadcastFirst()"),
+    "SubgroupReadInvocationKHR": _R("subgroupShuffle()", "ru"),
 }  # fmt: skip
 
 # Group operation -> (reduce, inclusive scan, exclusive scan), and what the integers count as.

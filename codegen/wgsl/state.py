@@ -123,8 +123,7 @@ class State:
         inline = (
             count == 1
             and not keep
-            and self.block is not None
-            and self.usage.used_in.get(id) == {self.block.label}
+            and self.inlinable(id)
             and len(value.text) < INLINE_LIMIT
         )
         if inline:
@@ -133,6 +132,10 @@ class State:
             self.values[id] = value
         else:
             self.materialise(id, value)
+
+    def inlinable(self, id: int) -> bool:
+        """Whether a value that is used once is used at one place of the text only: blocks may be repeated."""
+        return self.block is not None
 
     def mutable(self, reads: Iterable[object]) -> bool:
         """Whether any of these is memory, rather than a phi or a hoisted value (which change on edges only)."""
@@ -153,7 +156,11 @@ class State:
     def flush(self) -> None:
         """Puts everything that still waits into ``let``s."""
         for id in list(self.pending):
-            self.materialise(id, self.pending.pop(id))
+            value = self.pending.pop(id)
+            if value.simple and not self.mutable(value.reads):
+                self.values[id] = value
+            else:
+                self.materialise(id, value)
 
     def flush_reading(self, tokens: Set[object]) -> None:
         """Puts what waits and reads one of these into ``let``s, before it is written."""
@@ -163,13 +170,16 @@ class State:
 
     # Places
 
-    def place(self, id: int, where: Instruction) -> Place:
-        """The memory location that a pointer points to. Its index operands are taken from their values."""
+    def place(self, id: int, where: Instruction, indices: tuple[int, ...] | None = None) -> Place:
+        """The memory location that a pointer points to. Its index operands are taken from their values.
+
+        ``indices`` are taken instead of the pointer's own, to stop short of its end.
+        """
         pointer = self.pointers.get(id, Pointer(id, ()))
         place = self.places.get(pointer.root)
         if place is None:
             place = self.t.root_place(pointer.root, where)
-        for i, index_id in enumerate(pointer.indices):
+        for i, index_id in enumerate(pointer.indices if indices is None else indices):
             constant = self.t.constants.integer(index_id)
             at = self.operand(index_id, where) if constant is None else Expr(str(constant))
             place = self.step(place, constant, at, where, first=i == 0)

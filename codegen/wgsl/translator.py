@@ -37,6 +37,15 @@ _INPUTS = {
 }
 
 
+# WebGPU feature -> (the extension's name in WGSL, the uniformity analysis that it brings)
+_ENABLES = (
+    ("shader-f16", "f16", ""),
+    ("subgroups", "subgroups", "subgroup_uniformity"),
+    ("chromium-experimental-subgroup-matrix", "chromium_experimental_subgroup_matrix",
+     "chromium.subgroup_matrix_uniformity"),
+)  # fmt: skip
+
+
 def translate(spirv: bytes, options: Options | None = None) -> Shader:
     """Translates the compute entry points of a SPIR-V module (1.0 to 1.6) to WGSL.
 
@@ -83,8 +92,7 @@ class Translator:
             self.entry_names[entry.function] = self.names.make(entry.name, "main")
         made = [self._entry(entry) for entry in self.entries]
         self._features()
-        head = [f"enable {name};\n" for name in self._enables()]
-        parts = [*head, *self.declarations.lines, *self.globals, *self.texts]
+        parts = [*self._enables(), *self.declarations.lines, *self.globals, *self.texts]
         return Shader(
             "".join(parts),
             tuple(made),
@@ -436,10 +444,15 @@ class Translator:
             self.features.add("shader-f16")
         if any("subgroup" in text or "quadSwap" in text or "quadBroadcast" in text for text in self.texts):
             self.features.add("subgroups")
+        if self.declarations.subgroup_matrix:
+            self.features |= {"subgroups", "chromium-experimental-subgroup-matrix"}
 
     def _enables(self) -> Iterator[str]:
-        if "shader-f16" in self.features:
-            yield "f16"
-        if "subgroups" in self.features:
-            yield "subgroups"
+        for feature, name, _ in _ENABLES:
+            if feature in self.features:
+                yield f"enable {name};\n"
+        # SPIR-V asks for uniform control flow too, but no reader has to prove it.
+        for feature, _, uniformity in _ENABLES:
+            if feature in self.features and uniformity:
+                yield f"diagnostic(off, {uniformity});\n"
 

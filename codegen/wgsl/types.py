@@ -40,6 +40,17 @@ class Matrix:
     depth = 2
 
 
+@dataclass(frozen=True)
+class SubgroupMatrix:
+    """A matrix that the invocations of a subgroup hold together; ``use`` is 0 (left), 1 (right) or 2 (result)."""
+
+    elem: Scalar
+    rows: int
+    columns: int
+    use: int
+    depth = 2
+
+
 @dataclass(frozen=True, eq=False)
 class Array:
     """``length`` is None for a runtime array; ``length_id`` names the constant it came from."""
@@ -72,7 +83,7 @@ class FunctionType:
     depth: int
 
 
-Type = Void | Opaque | Scalar | Vector | Matrix | Array | Struct | Pointer | FunctionType
+Type = Void | Opaque | Scalar | Vector | Matrix | SubgroupMatrix | Array | Struct | Pointer | FunctionType
 
 BOOL = Scalar("bool")
 I32 = Scalar("int", 32, True)

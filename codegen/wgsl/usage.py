@@ -17,6 +17,7 @@ EFFECTS = {
     "Store", "CopyMemory", "FunctionCall", "ControlBarrier", "MemoryBarrier", "AtomicStore", "AtomicExchange",
     "AtomicCompareExchange", "AtomicIIncrement", "AtomicIDecrement", "AtomicIAdd", "AtomicISub", "AtomicSMin",
     "AtomicUMin", "AtomicSMax", "AtomicUMax", "AtomicAnd", "AtomicOr", "AtomicXor", "AtomicLoad",
+    "CooperativeMatrixStoreKHR",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from tvm_webgpu.codegen.wgsl import expr, grammar, types
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, unsupported
-from tvm_webgpu.codegen.wgsl.operators import GLSL_ROWS, GROUP_ROWS, ROWS, SCALAR_ROWS, Row
+from tvm_webgpu.codegen.wgsl.operators import GLSL_ROWS, ROWS, SCALAR_ROWS, Row
 from tvm_webgpu.codegen.wgsl.state import State
 from tvm_webgpu.codegen.wgsl.types import Type
 from tvm_webgpu.errors import UnsupportedError
@@ -34,15 +34,18 @@ class ValueInstructions(State):
     def _instruction(self, inst: Instruction) -> None:
         row = ROWS.get(inst.op)
         if row is not None:
-            self.define(inst, self.apply(inst, row, inst.ids[1:] if inst.op.startswith("GroupN") else inst.ids))
+            self.define(inst, self.apply(inst, row, inst.ids))
             return
-        if inst.op.startswith("GroupNonUniform"):
-            self.group(inst)
+        if self.subgroup(inst):
             return
         method = getattr(self, f"op_{inst.op}", None)
         if method is None:
             raise unsupported(inst, "this instruction has no form in WGSL here")
         method(inst)
+
+    def subgroup(self, inst: Instruction) -> bool:
+        """Writes an instruction of a subgroup; False for any other."""
+        raise NotImplementedError
 
     # Rows
 
@@ -76,7 +79,8 @@ class ValueInstructions(State):
             args.append(self.cast(value, kind, wanted))
             kinds.append(wanted)
         self._check(inst, row, kinds, result)
-        made = self.form(row.form, self.runtime(row.form, args), kinds, result)
+        form = "subgroupMatrixScalarMultiply()" if isinstance(result, types.SubgroupMatrix) else row.form
+        made = self.form(form, self.runtime(form, args), kinds, result)
         if row.result in "su":
             scalar = types.scalar_of(result)
             if scalar is not None and scalar.kind == "int":
@@ -104,6 +108,8 @@ class ValueInstructions(State):
         """Refuses operands that WGSL has no value for; the names of their types say so."""
         for kind in (*kinds, result):
             self.d.type(kind)
+            if isinstance(kind, types.SubgroupMatrix) and inst.op != "MatrixTimesScalar":
+                raise unsupported(inst, "this operation on a subgroup matrix has no form in WGSL")
 
     def runtime(self, form: str, args: list[Expr]) -> list[Expr]:
         """Keeps WGSL from evaluating at creation what would be an error there: overflow, division by zero."""
@@ -150,23 +156,6 @@ class ValueInstructions(State):
         if isinstance(self.result_type(inst), types.Scalar) and name in SCALAR_ROWS:
             row = SCALAR_ROWS[name]
         self.define(inst, self.apply(inst, row, ids))
-
-    def group(self, inst: Instruction) -> None:
-        name = inst.op.removeprefix("GroupNonUniform")
-        if name == "QuadSwap":
-            direction = self.t.constants.integer(inst.args[2])
-            if direction is None or direction > 2:
-                raise invalid(inst, "the direction must be a constant 0, 1 or 2")
-            form = ("quadSwapX", "quadSwapY", "quadSwapDiagonal")[direction]
-            self.define(inst, self.apply(inst, Row(f"{form}()"), inst.args[1:2]))
-            return
-        row = GROUP_ROWS.get(name)
-        operation = inst.args[1]
-        if row is None or operation > 2 or not row[operation]:
-            raise unsupported(inst, "this operation on a subgroup has no form in WGSL here")
-        letter = row[3]
-        made = self.apply(inst, Row(f"{row[operation]}()", letter, letter if letter in "su" else "r"), (inst.args[2],))
-        self.define(inst, made)
 
     # Values
 
@@ -242,6 +231,9 @@ class ValueInstructions(State):
             if any(isinstance(t, types.Vector) for _, t in values):
                 self.define(inst, expr.call(self.d.type(type), *(v for v, _ in values)))
                 return
+        elif isinstance(type, types.SubgroupMatrix):
+            if [t for _, t in values] != [type.elem]:
+                raise invalid(inst, "a subgroup matrix is made of one number")
         elif any(types.child(type, i) != t for i, (_, t) in enumerate(values)) or not values:
             raise invalid(inst, "the constituents do not fit the type")
         self.define(inst, self.construct(type, [v for v, _ in values]))
@@ -356,6 +348,8 @@ class ValueInstructions(State):
         # Scalars take the short-circuit form: the right side has no effects, and it chains without parentheses.
         scalar = isinstance(self.result_type(inst), types.Scalar)
         args = self.runtime("", [self.operand(id, inst) for id in inst.args])
+        if "subgroup" in args[1].reads:
+            args[1] = self.keep(args[1])
         self.define(inst, expr.binary(operator * 2 if scalar else operator, args[0], args[1]))
 
     # Bits and conversions

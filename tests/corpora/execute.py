@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "wgsl")]
@@ -26,7 +25,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "wgsl")]
 import execute_wgsl  # noqa: E402
 import run  # noqa: E402
 import vulkan  # noqa: E402
-
 from tvm_webgpu.codegen import wgsl  # noqa: E402
 from tvm_webgpu.codegen.wgsl import module, types  # noqa: E402
 from tvm_webgpu.errors import TvmWebgpuError  # noqa: E402
@@ -103,7 +101,7 @@ def compare(spirv: bytes, seed: int = 1) -> tuple[str, str]:
         if key in data:
             return "skipped", "two variables at one binding"
         data[key], parts[key] = _filled(m, _variable(m, *key), dice, binding.size)
-        kinds[key] = "uniform" if binding.kind == "uniform" else {"read": "read-only-storage"}.get(binding.access, "storage")
+        kinds[key] = execute_wgsl.KINDS[binding.kind, binding.access]
     push = b""
     ours, our_kinds = dict(data), dict(kinds)
     if shader.push_constants is not None:
@@ -113,7 +111,7 @@ def compare(spirv: bytes, seed: int = 1) -> tuple[str, str]:
         ours[0, shader.push_constants.binding], our_kinds[0, shader.push_constants.binding] = push, "uniform"
     entry = shader.entry_points[0]
     try:
-        mine = execute_wgsl.run(run.naga_text(shader.text), entry.wgsl_name, ours, our_kinds)
+        mine = execute_wgsl.run(shader.text, entry.wgsl_name, ours, our_kinds)
     except Exception as error:
         return "wgsl failed", " ".join(str(error).split())
     try:

@@ -48,18 +48,13 @@ def corpus(folder: Path = CORPUS, every: int = 1) -> Iterator[Item]:
             yield Item(item["file"], item["source"], "ok" in (item["naga"], item["tint"]), file.read())
 
 
-def naga_text(text: str) -> str:
-    """naga knows subgroup operations but not the directive that Tint wants for them."""
-    return text.replace("enable subgroups;\n", "")
-
-
 def verdict(item: Item, tint: "compilers.Tint | None") -> tuple[str, str]:
     """(what happened, the message): "ok", "error" for a refused translation, or who refused the WGSL."""
     try:
         text = wgsl.translate(item.spirv).text
     except TvmWebgpuError as error:
         return "error", str(error)
-    refusals = {"naga": compilers.naga(naga_text(text)), "tint": tint(text) if tint else None}
+    refusals = {"naga": compilers.naga(text), "tint": tint(text) if tint else None}
     refused = {who: why for who, why in refusals.items() if why is not None}
     return ("+".join(refused) or "ok"), " ".join(" ".join(refused.values()).split())
 

@@ -11,8 +11,7 @@ fn main(@builtin(global_invocation_id) global_id: vec3u) {
     if i1 == 5u {
       return;
     }
-    let v3 = v1 + i1;
-    v1 = v3;
+    v1 += i1;
   }
   output[global_id.x] = v1 + 1u;
 }

@@ -6,6 +6,10 @@ from typing import Any
 import compilers
 
 BufferKey = tuple[int, int]  # group, binding
+# (kind, access) of a binding as `translate` reports it -> the type of its bind group layout entry.
+KINDS = {
+    ("storage", "read"): "read-only-storage", ("storage", "read_write"): "storage", ("uniform", "read"): "uniform",
+}  # fmt: skip
 
 
 def run(
@@ -19,7 +23,7 @@ def run(
     import wgpu
 
     device: Any = compilers.device()
-    module = device.create_shader_module(code=code)
+    module = device.create_shader_module(code=compilers.for_naga(code) if isinstance(code, str) else code)
     made = {
         key: device.create_buffer_with_data(
             data=data,

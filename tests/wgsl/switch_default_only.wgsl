@@ -2,8 +2,8 @@
 @group(0) @binding(1) var<storage, read_write> output: array<u32>;
 @compute @workgroup_size(8)
 fn main(@builtin(global_invocation_id) global_id: vec3u) {
-  let v5 = input[global_id.x];
   var v4: u32;
+  let v5 = input[global_id.x];
   switch 0u {
     default {
       var v1 = 0u;

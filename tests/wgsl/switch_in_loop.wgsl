@@ -2,11 +2,11 @@
 @group(0) @binding(1) var<storage, read_write> output: array<u32>;
 @compute @workgroup_size(8)
 fn main(@builtin(global_invocation_id) global_id: vec3u) {
-  let v6 = input[global_id.x];
   var v1 = 0u;
   var v2 = 0u;
   var v3: u32;
   var v5: u32;
+  let v6 = input[global_id.x];
   loop {
     if v1 >= 10u {
       v5 = v2;

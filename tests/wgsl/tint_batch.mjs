@@ -8,7 +8,7 @@ const { create, globals } = require("webgpu");
 Object.assign(globalThis, globals);
 globalThis.gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
 const adapter = await globalThis.gpu.requestAdapter();
-const wanted = ["shader-f16", "subgroups"].filter((name) => adapter.features.has(name));
+const wanted = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"].filter((name) => adapter.features.has(name));
 const limits = {};
 for (const name of ["maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup",
   "maxComputeWorkgroupSizeX", "maxComputeWorkgroupSizeY", "maxBindingsPerBindGroup", "maxUniformBufferBindingSize"]) {

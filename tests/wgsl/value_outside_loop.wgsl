@@ -2,9 +2,9 @@
 @group(0) @binding(1) var<storage, read_write> output: array<u32>;
 @compute @workgroup_size(8)
 fn main(@builtin(global_invocation_id) global_id: vec3u) {
-  let v3 = input[global_id.x];
   var v1 = 0u;
   var v2: u32;
+  let v3 = input[global_id.x];
   loop {
     v2 = v1 * v1;
     let v4 = v1 + 1u;

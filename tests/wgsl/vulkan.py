@@ -163,11 +163,13 @@ def run(
     # VkComputePipelineCreateInfo holds its VkPipelineShaderStageCreateInfo in place.
     stage = pack("QQQQQIIQQQQQQ", 29, 0, 0, 18, 0, 0, _PUSH, shader, entry.encode(), 0, layout, 0, 0)
     pipeline = c_uint64()
-    _call("vkCreateComputePipelines", c_void_p(handle), c_uint64(0), c_uint32(1), c_void_p(stage), None, byref(pipeline))
+    _call("vkCreateComputePipelines", c_void_p(handle), c_uint64(0), c_uint32(1), c_void_p(stage), None,
+          byref(pipeline))  # fmt: skip
     made = {key: found.buffer(data) for key, data in buffers.items()}
     bound = _bind(found, pack, layouts, descriptor, made, {key: len(data) for key, data in buffers.items()})
     command = c_void_p()
-    _call("vkAllocateCommandBuffers", c_void_p(handle), c_void_p(pack("IQQII", 40, 0, found.pool, 0, 1)), byref(command))
+    wanted = c_void_p(pack("IQQII", 40, 0, found.pool, 0, 1))
+    _call("vkAllocateCommandBuffers", c_void_p(handle), wanted, byref(command))
     _call("vkBeginCommandBuffer", command, c_void_p(pack("IQIQ", 42, 0, 1, 0)))
     loader = _loader()
     loader.vkCmdBindPipeline(command, c_uint32(1), pipeline)
@@ -183,7 +185,8 @@ def run(
     loader.vkCmdDispatch(command, *(c_uint32(n) for n in groups))
     _call("vkEndCommandBuffer", command)
     commands = pack.array("Q", command.value or 0)
-    _call("vkQueueSubmit", found.queue, c_uint32(1), c_void_p(pack("IQIQQIQIQ", 4, 0, 0, 0, 0, 1, commands, 0, 0)), c_uint64(0))
+    submit = c_void_p(pack("IQIQQIQIQ", 4, 0, 0, 0, 0, 1, commands, 0, 0))
+    _call("vkQueueSubmit", found.queue, c_uint32(1), submit, c_uint64(0))
     _call("vkQueueWaitIdle", found.queue)
     return {key: bytes(mapped) for key, (_, mapped) in made.items()}
 
