@@ -43,6 +43,13 @@ class Axis:
         """A known divisor of the extent: the product of the known extents."""
         return math.prod(int(e) for _, e in self.iterators if isinstance(e, tirx.IntImm))
 
+    def position(self) -> tirx.Expr:
+        """The position of the iterators' values: what `decode` takes apart."""
+        total = i64(0)
+        for var, size in self.iterators:
+            total = total * size + var
+        return tvm.sym.Analyzer().simplify(total)
+
     def decode(self, position: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
         """Value of each iterator at a position."""
         values: dict[tirx.Var, tirx.Expr] = {}

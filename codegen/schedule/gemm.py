@@ -24,6 +24,10 @@ from .builder import Kernel, i64
 from .limits import MAX_BLOCK_Z, Limits
 from .product import VECTOR, Operand, Product
 from .source import Source, cast, divides, store_result
+from .turned import can_turn, turn_y
+
+# Threads that read workgroup memory together on the GPUs that the table aims at.
+WARP = 32
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Tile:
     """y x x results of a workgroup, depth: staged piece of k, rows x cols results of a thread, slices: parts of k.
 
     rows, cols and depth are multiples of 4 and divide y, x; y, x and depth are powers of 2 in practice. turn: where
-    memory has runs of Y along k, turn 4x4 squares in registers and stage Y k-major all the same.
+    memory has runs of Y along k, a kernel of its own writes Y k-major first. unroll: the loop over a piece is written
+    out. warp: of 32 neighbouring threads that many lie along x, the others along y (0: as many as there are); the more
+    square, the fewer words of workgroup memory they read.
     """
 
     y: int
@@ -41,6 +47,8 @@ class Tile:
     cols: int
     slices: int = 1
     turn: bool = False
+    unroll: bool = False
+    warp: int = 0
 
     @property
     def threads_y(self) -> int:
@@ -78,7 +86,8 @@ class Tile:
     def fits(self, product: Product, limits: Limits) -> bool:
         """Whether the kernel keeps within the limits of a workgroup."""
         memory = self.words(product) * tvm.DataType(product.accumulator).itemsize
-        return self.threads <= limits.threads and memory <= limits.workgroup_bytes and self.slices <= MAX_BLOCK_Z
+        small = self.threads <= limits.threads and memory <= limits.workgroup_bytes and self.slices <= MAX_BLOCK_Z
+        return small and (not self.turn or can_turn(product))
 
 
 def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
@@ -86,6 +95,8 @@ def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
     if not tile.fits(product, limits):
         raise NotApplicable(f"{tile} is too large for a workgroup")
     kernel = Kernel()
+    if tile.turn:
+        product = turn_y(kernel, product)
     tiles_x, tiles_y = ceil_div(product.x.extent, tile.x), ceil_div(product.y.extent, tile.y)
     # The batch shares blockIdx.x, the axis that the launch folds where it passes 65,535.
     with (
@@ -185,6 +196,8 @@ class _Body:
         self.first_y, self.first_x = first_y, first_x
         self.slice, self.thread_y, self.thread_x = thread
         self.thread = kernel.let("thread", self.thread_y * tile.threads_x + self.thread_x)
+        if tile.warp:
+            self.thread_y, self.thread_x = self._by_warps()
         self.shared = kernel.alloc("staged", product.accumulator, tile.words(product), "shared")
         self.stage_y = self._stage("y", product.operand_y, product.y, tile.y, first_y)
         self.stage_x = self._stage("x", product.operand_x, product.x, tile.x, first_x)
@@ -197,6 +210,15 @@ class _Body:
         base = self.slice * (y_words + tile.x * tile.depth) + (0 if name == "y" else y_words)
         source = Source(self.kernel, self.product, operand, axis, self.s, size, tile.depth * tile.slices)
         return _Stage(self, name, source, size, first, k_rows, base)
+
+    def _by_warps(self) -> tuple[tirx.Expr, tirx.Expr]:
+        """The thread's place along y and x where warps are `tile.warp` threads wide."""
+        tile, kernel = self.tile, self.kernel
+        across = tile.threads_x // tile.warp
+        warp, lane = tvm.tirx.floordiv(self.thread, WARP), tvm.tirx.floormod(self.thread, WARP)
+        y = tvm.tirx.floordiv(warp, across) * (WARP // tile.warp) + tvm.tirx.floordiv(lane, tile.warp)
+        x = tvm.tirx.floormod(warp, across) * tile.warp + tvm.tirx.floormod(lane, tile.warp)
+        return kernel.let("place_y", y), kernel.let("place_x", x)
 
     def _row(self, i: int) -> tirx.Expr:
         """Position in the tile of a thread's i-th row: neighbouring threads read neighbouring words."""
@@ -239,7 +261,8 @@ class _Body:
         """Adds the products of the staged piece."""
         kernel, tile, acc = self.kernel, self.tile, self.product.accumulator
         step = VECTOR if self.stage_y.k_rows else 1
-        with kernel.loop(tile.depth // step, "k") as k:
+        kind = tirx.ForKind.UNROLLED if tile.unroll else tirx.ForKind.SERIAL
+        with kernel.loop(tile.depth // step, "k", kind) as k:
             ys = kernel.alloc("ys", acc, tile.rows * step, "local")
             for i in range(0, tile.rows, VECTOR // step):
                 place = self.stage_y.place(self._row(i), k * step)

@@ -100,10 +100,10 @@ def recognise(func: tirx.PrimFunc) -> Product:
     everything = (s, y, x, k)
     return Product(
         func, s, y, x, k,
-        Operand(value_y, str(value_y.ty.dtype), _direction(value_y, everything, {"own": y, "k": k})),
-        Operand(value_x, str(value_x.ty.dtype), _direction(value_x, everything, {"own": x, "k": k})),
+        Operand(value_y, str(value_y.ty.dtype), direction(value_y, everything, {"own": y, "k": k})),
+        Operand(value_x, str(value_x.ty.dtype), direction(value_x, everything, {"own": x, "k": k})),
         result_dtype, store_buffer, indices, store_value,
-        _vector_store(store_buffer, indices, store_value, result_dtype, everything, x),
+        vector_store(store_buffer, indices, store_value, result_dtype, everything, x),
     )  # fmt: skip
 
 
@@ -214,7 +214,7 @@ def _is_one_iter(block: s_tir.SBlock, var: tirx.Var) -> bool:
     return any(it.var.same_as(var) and _is_one(it.dom.extent) for it in block.iter_vars)
 
 
-def _direction(value: tirx.Expr, everything: tuple[Axis, ...], candidates: dict[str, Axis]) -> str | None:
+def direction(value: tirx.Expr, everything: tuple[Axis, ...], candidates: dict[str, Axis]) -> str | None:
     """The candidate axis along which aligned groups of 4 values are one vector in memory."""
     inner = value
     while isinstance(inner, tirx.Cast):
@@ -251,7 +251,7 @@ def runs_of_four(load: tvm.ir.TensorLoad, everything: tuple[Axis, ...], axis: Ax
     return aligned and all(kernel.analyzer.can_prove_equal(offset(lane) - base, i64(lane)) for lane in range(1, VECTOR))
 
 
-def _vector_store(
+def vector_store(
     buffer: tirx.Buffer,
     indices: tuple[tirx.Expr, ...],
     value: Callable[[tirx.Expr], tirx.Expr],
@@ -259,6 +259,7 @@ def _vector_store(
     everything: tuple[Axis, ...],
     x: Axis,
 ) -> bool:
+    """Whether 4 neighbours along x are stored, after the elementwise work `value`, as one vector."""
     target = tirx.BufferLoad(buffer, list(indices))
     if not runs_of_four(target, everything, x):
         return False

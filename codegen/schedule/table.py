@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
@@ -23,19 +23,20 @@ TYPICAL_BATCH = 1
 
 @dataclass(frozen=True)
 class Shape:
-    """Extents of a product as the table sees them."""
+    """Extents of a product as the table sees them, and the axis ("own", "k") along which Y has runs in memory."""
 
     s: int
     y: int
     x: int
     k: int
+    runs: str | None = None
 
     @staticmethod
     def of(product: Product) -> Shape:
         """Symbolic extents count as TYPICAL, those of s as TYPICAL_BATCH times what is known of it."""
         sizes = [e if isinstance(e, int) else TYPICAL for e in (a.extent for a in (product.y, product.x, product.k))]
         known = [int(e) if isinstance(e, tirx.IntImm) else TYPICAL_BATCH for _, e in product.s.iterators]
-        return Shape(math.prod(known), *sizes)
+        return Shape(math.prod(known), *sizes, product.operand_y.along)
 
     def workgroups(self, plan: Tile | SplitK) -> int:
         """Size of the grid."""
@@ -55,19 +56,33 @@ class Row:
     fits: Callable[[Shape, Limits], bool]
 
 
-_64, _64_32 = Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 4, 4, 2)
+_128, _64, _64_32 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 4, 4, 2)
+_SQUARE = Tile(64, 64, 8, 8, 4)
+
+
+def _fills(plan: Tile, shape: Shape, workgroups: int, waste: float = 1.3) -> bool:
+    """Whether there is work for so many workgroups, little of it padding, and sums long enough for large tiles."""
+    return shape.k >= 96 and shape.workgroups(plan) >= workgroups and shape.waste(plan) < waste
+
+
+def _worth_turning(shape: Shape) -> bool:
+    """Whether a product is so large that a launch to turn Y costs little beside it."""
+    return shape.runs == "k" and min(shape.y, shape.x, shape.k) >= 512 and shape.y * shape.x * shape.k >= 2**30
+
 
 PRODUCTS: tuple[Row, ...] = (
     # One row (matrix times vector): nothing to stage. All threads along x, the sum over k in slices; the fewer columns,
     # the more slices.
     Row(SplitK(1, 32, 8, 1, 4), lambda s, _: s.y == 1 and s.x >= 8192),
     Row(SplitK(1, 8, 32, 1, 4), lambda s, _: s.y == 1),
-    # A workgroup for every core: the largest tile whose registers still let several workgroups share a core. 36.2
-    # TFLOP/s at 1024^3 and 42.5 at 4096^3 on an H100, where 128x128 tiles with 8x8 results per thread reach 39.
-    Row(
-        _64,
-        lambda s, limits: s.k >= 96 and s.workgroups(_64) >= limits.cores and s.waste(_64) < 1.3,
-    ),
+    # Two workgroups for every core: the tile with most multiplications per word read, 47.0 TFLOP/s at 4096^3 on an H100
+    # where 64x64 reaches 43.0. It needs Y k-major: rows of k take so many registers that it falls to 33.
+    Row(_128, lambda s, limits: s.runs == "own" and _fills(_128, s, 2 * limits.cores - 8)),
+    Row(replace(_128, turn=True), lambda s, limits: _worth_turning(s) and _fills(_128, s, 2 * limits.cores - 8, 1.1)),
+    # A workgroup for every core: the largest tile whose registers still let several workgroups share a core. 1024^3:
+    # 35.2 TFLOP/s k-major, 28 with rows of k.
+    Row(replace(_SQUARE, turn=True), lambda s, limits: _worth_turning(s) and _fills(_SQUARE, s, limits.cores)),
+    Row(_64, lambda s, limits: _fills(_64, s, limits.cores)),
     # Short sums leave little to hide the loads behind: small tiles, many workgroups.
     Row(Tile(16, 64, 16, 4, 4, 2), lambda s, _: s.y <= 16),
     Row(_64_32, lambda s, limits: s.k < 96 and s.workgroups(_64_32) >= 2 * limits.cores),

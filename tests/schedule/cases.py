@@ -9,6 +9,10 @@ import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax import op as R
+from tvm_webgpu.pipeline.passes.attention import legalize_attention
+
+# As the pipeline makes them.
+LEGALIZE = dict.fromkeys(("relax.nn.attention", "relax.nn.attention_bias"), legalize_attention)
 
 F32, F16, I32, I64, BOOL = "float32", "float16", "int32", "int64", "bool"
 N = tvm.tirx.Var("n", "int64")
@@ -53,6 +57,15 @@ def matmul(bb: relax.BlockBuilder, a: relax.Var, b: relax.Var) -> relax.Expr:
 def matmul_bias_gelu(bb: relax.BlockBuilder, a: relax.Var, b: relax.Var, c: relax.Var) -> relax.Expr:
     """Product with an epilogue."""
     return R.nn.gelu(bb.emit(R.add(bb.emit(R.matmul(a, b)), c)))
+
+
+def attention(**options: object) -> Build:
+    """Scaled dot-product attention over [batch, sequence, heads, width], perhaps with a bias."""
+
+    def build(bb: relax.BlockBuilder, q: relax.Var, k: relax.Var, v: relax.Var, *bias: relax.Var) -> relax.Expr:
+        return R.nn.attention(q, k, v, *bias, **options)
+
+    return build
 
 
 def second(bb: relax.BlockBuilder, pair: relax.Expr) -> relax.Expr:
@@ -119,13 +132,20 @@ CASES: dict[str, Case] = {
     "sum_all": case("rows", lambda bb, x: R.sum(x), (33, 45)),
     "max_middle": case("rows", lambda bb, x: R.max(x, [1]), (3, 45, 6)),
     "variance": case("rows", lambda bb, x: R.variance(x, [1]), (3, 45, 6)),
+    # Attention
+    "attention": case("attention", attention(), *(((1, 7, 2, 16),) * 3)),
+    "attention_bias": case("attention", attention(), (2, 35, 3, 32), (2, 70, 3, 32), (2, 70, 3, 20), (2, 1, 35, 70)),
+    "attention_mask": case("attention", attention(scale=0.3), *(((2, 64, 2, 64),) * 3), (1, 1, 1, 64)),
+    "attention_causal": case("attention", attention(causal_mask="TopLeft"), *(((1, 40, 2, 8),) * 3)),
+    "attention_open": case("attention", attention(), (1, N, 2, 16), (1, N, 2, 16), (1, N, 2, 16)),
+    "attention_odd_heads": case("attention", attention(), *(((1, 9, 2, 18),) * 3)),
+    "attention_wide": case("attention", attention(), *(((1, 9, 1, 128),) * 3)),
     # Reductions that rows do not fit
     "softmax_short": case("direct", lambda bb, x: R.nn.softmax(x), (3, 5, 7)),
     "mean_of_one": case("direct", lambda bb, x: R.mean(x, [2, 3]), (N, 60, 1, 1)),
     "group_norm": case("direct", lambda bb, x, g, b: R.nn.group_norm(x, g, b, 2, 1, [2, 3]), (2, 6, 7, 7), (6,), (6,)),
     "argmax": case("direct", lambda bb, x: R.argmax(x, 1), (3, 45, 6)),
     "product_of_all": case("direct", lambda bb, x: R.prod(x, [0]), (7, 45)),
-    "attention": case("direct", lambda bb, q, k, v: R.nn.attention(q, k, v), *(((1, 7, 2, 16),) * 3)),
     # Elementwise and data movement
     "add": case("direct", lambda bb, a, b: R.add(a, b), (3, 5, 7), (7,)),
     "relu_vector": case("direct", lambda bb, x: R.nn.relu(x), (64, 128, 4)),
@@ -156,7 +176,7 @@ def functions(name: str) -> dict[str, tvm.tirx.PrimFunc]:
             out = bb.emit_output(bb.emit(spec.build(bb, *params)))
         bb.emit_func_output(out)
     passes = [
-        relax.transform.LegalizeOps(),
+        relax.transform.LegalizeOps(LEGALIZE),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
         relax.transform.FuseOps(),

@@ -11,7 +11,7 @@ from tests.schedule import cases
 from tests.schedule.check import assert_same
 
 PLANS = sorted({row.plan for row in table.PRODUCTS} | {gemm.Tile(32, 32, 16, 4, 4, 4, turn=True)}, key=str)
-SHAPES = ["matmul", "matmul_transposed", "conv1x1", "matmul_open_sum"]
+SHAPES = ["matmul", "matmul_wide", "matmul_transposed", "conv1x1", "matmul_open_sum"]
 
 
 @pytest.mark.parametrize("name", SHAPES)
