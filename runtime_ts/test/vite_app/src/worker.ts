@@ -1,0 +1,3 @@
+import { infer } from "./infer.js";
+
+void infer().then(postMessage);
