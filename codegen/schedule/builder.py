@@ -93,6 +93,15 @@ class Kernel:
         self.emit(tirx.Bind(var, value))
         return var
 
+    def hold(self, name: str, value: tirx.Expr) -> tirx.Expr:
+        """A register with a value as it is now.
+
+        For what is read from workgroup memory: in a `let` or a condition TVM's pass for barriers can't see the read.
+        """
+        register = self.alloc(name, str(value.ty.dtype), 1, "local")
+        self.store(register, 0, value)
+        return self.load(register, 0)
+
     def load(self, buffer: tirx.Buffer, index: Index, lanes: int = 1) -> tirx.Expr:
         """buffer[index], or a vector of the `lanes` elements from there."""
         return tirx.BufferLoad(buffer, [_ramp(index, lanes)])

@@ -9,8 +9,8 @@ from tvm import relax
 from tvm.relax import backend, transform
 from tvm.target import Target
 
-from tvm_webgpu.codegen import schedule
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
+from tvm_webgpu.pipeline.passes.dispatch_rows import DispatchRows
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
@@ -47,9 +47,10 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.tran
 
 
 def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
-    """Operators become TIR functions, fused and scheduled for the target."""
+    """Operators become TIR functions, fused for the target."""
     return [
         backend.DispatchSampling(),
+        DispatchRows(target),
         backend.DispatchSortScan(),
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),
@@ -58,7 +59,6 @@ def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
         # Looks at the reshapes' code, so it comes before scheduling.
         transform.RewriteDataflowReshape(),
         transform.DeadCodeElimination(),
-        schedule.apply(target),
     ]
 
 

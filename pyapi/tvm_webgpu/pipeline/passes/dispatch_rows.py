@@ -1,0 +1,160 @@
+"""Gives operators along an axis that have no good form as loop nests kernels of their own: sorting, arg-reductions, scans.
+
+TVM's library writes them sequentially, or for GPUs with other limits and 64-bit arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tvm
+from tvm import relax, tirx
+from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.target import Target
+
+from tvm_webgpu.codegen.schedule import Limits
+from tvm_webgpu.codegen.schedule.arg_reduce import arg_reduce
+from tvm_webgpu.codegen.schedule.scan import OPERATIONS, scan
+from tvm_webgpu.codegen.schedule.sort import Sorted, sort
+from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
+
+Shape = Sequence[tirx.Expr]
+
+
+def _parameters(shape: Shape) -> list[tirx.Expr]:
+    """The dimensions as a kernel takes them: what is not a number becomes a variable of its own."""
+    return [dim if isinstance(dim, tirx.IntImm) else tirx.Var(f"n{i}", "int64") for i, dim in enumerate(shape)]
+
+
+def _buffer(name: str, shape: Shape, dtype: str) -> tirx.Buffer:
+    return tirx.decl_buffer(tuple(shape), dtype, name)
+
+
+def _dtype(expr: relax.Expr) -> str:
+    return str(expr.ty.dtype)
+
+
+@mutator
+class _Dispatcher(PyExprMutator):
+    def __init__(self, mod: tvm.IRModule, limits: Limits):
+        super().__init__(mod)
+        self.limits = limits
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = super().visit_call_(call)
+        rewrite = REWRITES.get(getattr(call.op, "name", ""))
+        known = bool(call.args) and isinstance(getattr(call.args[0].ty, "shape", None), relax.ShapeExpr)
+        if rewrite is None or not known or len(call.args[0].ty.shape) == 0 and call.attrs.axis is not None:
+            return call
+        return rewrite(self, call)
+
+    def kernel(self, func: tirx.PrimFunc, name: str, args: list[relax.Expr], out: object) -> relax.Expr:
+        """A call of a finished kernel; `out` is what it gives."""
+        marked = func.with_attr({"tirx.is_scheduled": True, "tirx.noalias": True, "tvm_webgpu.schedule": name})
+        fields = out.fields if isinstance(out, relax.TupleType) else [out]
+        return relax.call_tir(self.builder_.add_func(marked, name), args, list(fields))
+
+    def rows(self, call: relax.Call) -> tuple[relax.Expr, int]:
+        """The operand and the axis, the operand flat where there is no axis."""
+        operand, axis = call.args[0], call.attrs.axis
+        if axis is not None:
+            return operand, int(axis) % len(operand.ty.shape)
+        return self.builder_.emit(relax.op.flatten(operand)) if len(operand.ty.shape) != 1 else operand, 0
+
+    def arg_reduce(self, call: relax.Call, largest: bool) -> relax.Expr:
+        operand, axis = self.rows(call)
+        shape = _parameters(operand.ty.shape)
+        if isinstance(shape[axis], tirx.IntImm) and int(shape[axis]) == 0:
+            return call
+        rest = [*shape[:axis], *shape[axis + 1 :]]
+        dtype, one = _dtype(call), tirx.IntImm("int64", 1)
+        if call.attrs.keepdims:
+            rest = [one] * len(call.ty.shape) if call.attrs.axis is None else [*rest[:axis], one, *rest[axis:]]
+        func = arg_reduce(
+            _buffer("x", shape, _dtype(operand)), axis, _buffer("place", rest, dtype), largest, self.limits
+        )
+        return self.kernel(func, "argmax" if largest else "argmin", [operand], call.ty)
+
+    def scan(self, call: relax.Call, operation: str) -> relax.Expr:
+        operand, axis = self.rows(call)
+        shape = _parameters(operand.ty.shape)
+        source, out = _buffer("x", shape, _dtype(operand)), _buffer("out", shape, _dtype(call))
+        exclusive = bool(call.attrs.exclusive)
+        func = scan(source, axis, out, OPERATIONS[operation], exclusive, self.limits)
+        return self.kernel(func, f"cum{operation}", [operand], call.ty)
+
+    def sort(self, call: relax.Call) -> relax.Expr:
+        return self._sorted(call, bool(call.attrs.descending), "values", None)
+
+    def argsort(self, call: relax.Call) -> relax.Expr:
+        return self._sorted(call, bool(call.attrs.descending), "indices", None)
+
+    def topk(self, call: relax.Call) -> relax.Expr:
+        first = call.ty.fields[0] if isinstance(call.ty, relax.TupleType) else call.ty
+        operand, axis = self.rows(call)
+        kept = first.shape[axis] if isinstance(first.shape, relax.ShapeExpr) else None
+        if not isinstance(kept, tirx.IntImm):
+            # All elements, or as many as there are at run time.
+            kept = None if kept is not None and tvm.ir.structural_equal(kept, operand.ty.shape[axis]) else False
+        return call if kept is False else self._sorted(call, bool(call.attrs.largest), str(call.attrs.ret_type), kept)
+
+    def _sorted(self, call: relax.Call, descending: bool, wanted: str, kept: tirx.IntImm | None) -> relax.Expr:
+        operand, axis = self.rows(call)
+        shape = _parameters(operand.ty.shape)
+        count = shape[axis] if kept is None else kept
+        results = [*shape[:axis], count, *shape[axis + 1 :]]
+        types = call.ty.fields if isinstance(call.ty, relax.TupleType) else [call.ty]
+        values = _buffer("values", results, _dtype(operand)) if wanted in ("values", "both") else None
+        places = _buffer("places", results, str(types[-1].dtype)) if wanted in ("indices", "both") else None
+        out = Sorted(values, places, int(count) if isinstance(count, tirx.IntImm) else count)
+        func = sort(_buffer("x", shape, _dtype(operand)), axis, out, descending, self.limits)
+        return self.kernel(func, "sort", [operand], call.ty)
+
+    def median(self, call: relax.Call) -> relax.Expr:
+        """The middle of the sorted row, the lower one of two."""
+        emit, operand = self.builder_.emit, call.args[0]
+        axes = call.attrs.axis
+        if axes is not None and len(axes) > 1:
+            return call
+        whole = axes is None or len(axes) == 0
+        rank = len(operand.ty.shape)
+        if whole:
+            operand, axis = emit(relax.op.flatten(operand)), 0
+        else:
+            axis = int(axes[0]) % rank
+        length = operand.ty.shape[axis]
+        if not isinstance(length, tirx.IntImm):
+            return call
+        middle = (int(length) - 1) // 2
+        order = emit(relax.op.argsort(operand, axis, False, "int64"))
+        # What was emitted is not visited again.
+        order = emit(self.argsort(self.builder_.lookup_binding(order)))
+        place = emit(relax.op.strided_slice(order, [axis], [middle], [middle + 1]))
+        value = emit(relax.op.gather_elements(operand, place, axis))
+        if whole:
+            return relax.op.reshape(value, call.ty.shape)
+        value, place = (emit(relax.op.reshape(v, t.shape)) for v, t in zip((value, place), call.ty.fields))
+        return relax.Tuple([value, place])
+
+
+REWRITES: dict[str, Callable[[_Dispatcher, relax.Call], relax.Expr]] = {
+    "relax.argmax": lambda self, call: self.arg_reduce(call, True),
+    "relax.argmin": lambda self, call: self.arg_reduce(call, False),
+    "relax.cumsum": lambda self, call: self.scan(call, "sum"),
+    "relax.cumprod": lambda self, call: self.scan(call, "prod"),
+    "relax.sort": lambda self, call: self.sort(call),
+    "relax.argsort": lambda self, call: self.argsort(call),
+    "relax.topk": lambda self, call: self.topk(call),
+    "relax.median": lambda self, call: self.median(call),
+}
+
+
+@tvm.transform.module_pass(opt_level=0, name="DispatchRows")
+class DispatchRows:
+    """The pass, for a target's limits. Operators whose shape is not known at all are left as they are."""
+
+    def __init__(self, target: Target):
+        self.limits = Limits.of(target)
+
+    def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+        return rewrite_functions(_Dispatcher(mod, self.limits), mod)
