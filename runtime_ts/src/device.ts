@@ -15,6 +15,9 @@ type Limits = Record<string, number | undefined>;
 /** Sizes are worth having as large as the adapter gives them: how large buffers get depends on the inputs. */
 const ROOM = ["maxBufferSize", "maxStorageBufferBindingSize"];
 
+/** What a device of ours gets where the adapter has it, whatever the package requires: profiles read it. */
+const OPTIONAL = ["timestamp-query"] as const satisfies readonly GPUFeatureName[];
+
 /** navigator.gpu; in Node, where there is none, Dawn from the npm package "webgpu". @throws UnsupportedError */
 export async function findGpu(): Promise<GPU> {
   const gpu = (globalThis.navigator as Partial<Navigator> | undefined)?.gpu;
@@ -41,23 +44,32 @@ function inNode(): boolean {
   return typeof process !== "undefined" && "node" in process.versions;
 }
 
-/** A device of our own with what the package requires and room for large tensors. @throws UnsupportedError */
-export async function requestDevice(gpu: GPU, requires: Requirements): Promise<GPUDevice> {
+/** @throws UnsupportedError if there is none, with what the user can do. */
+export async function findAdapter(gpu: GPU, patience = 0): Promise<GPUAdapter> {
   instances.add(gpu);
-  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) {
-    const advice = inNode()
-      ? "install a Vulkan driver, or name one in the environment variable VK_DRIVER_FILES"
-      : "look for WebGPU and the graphics driver in the browser's settings (in Chrome: chrome://gpu)";
-    throw new UnsupportedError(`WebGPU found no graphics adapter: ${advice}`);
+  for (let pause = FIRST_PAUSE_MS; ; pause *= 2) {
+    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    if (adapter) return adapter;
+    if (pause > patience) break;
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
-  checkRequirements(requires, adapter.features, adapter.limits, "this graphics adapter");
+  const advice = inNode()
+    ? "install a Vulkan driver, or name one in the environment variable VK_DRIVER_FILES"
+    : "look for WebGPU and the graphics driver in the browser's settings (in Chrome: chrome://gpu)";
+  throw new UnsupportedError(`WebGPU found no graphics adapter: ${advice}`);
+}
+const FIRST_PAUSE_MS = 100;
+
+/** A device of our own with what the package requires and room for large tensors. @throws UnsupportedError */
+export async function openDevice(adapter: GPUAdapter, requires: Requirements): Promise<GPUDevice> {
+  const optional = OPTIONAL.filter((name) => adapter.features.has(name));
+  const features = new Set([...requires.features as GPUFeatureName[], ...optional]);
   const limits: Record<string, number> = { ...requires.limits };
   for (const name of ROOM) limits[name] = (adapter.limits as unknown as Limits)[name] ?? 0;
   try {
     return await adapter.requestDevice({
       label: "tvm-webgpu",
-      requiredFeatures: requires.features as GPUFeatureName[],
+      requiredFeatures: [...features],
       requiredLimits: limits,
     });
   } catch (error) {
@@ -65,10 +77,11 @@ export async function requestDevice(gpu: GPU, requires: Requirements): Promise<G
   }
 }
 
-/** @throws UnsupportedError that lists every missing feature and limit. */
-export function checkRequirements(
-  requires: Requirements, features: ReadonlySet<string>, limits: GPUSupportedLimits, owner: string,
-): void {
+/** An adapter or a device: what there is to compare requirements with. */
+export type Capabilities = Pick<GPUAdapter, "features" | "limits">;
+
+/** Every feature and limit that is required and not there, in words. */
+export function missingOf(requires: Requirements, { features, limits }: Capabilities): string[] {
   const missing = requires.features.filter((name) => !features.has(name)).map((name) => `feature "${name}"`);
   for (const [name, needed] of Object.entries(requires.limits)) {
     const given = (limits as unknown as Limits)[name] ?? 0;
@@ -76,12 +89,7 @@ export function checkRequirements(
     const enough = name.startsWith("min") ? given <= needed : given >= needed;
     if (!enough) missing.push(`${name} of ${needed} (it has ${given})`);
   }
-  if (missing.length > 0) {
-    throw new UnsupportedError(
-      `the package needs ${missing.join(" and ")}, which ${owner} does not have: ` +
-        "compile it for a target without these, or create the device with them",
-    );
-  }
+  return missing;
 }
 
 const SCOPES = [
@@ -119,9 +127,9 @@ async function popScopes(device: GPUDevice): Promise<(GPUError | null)[]> {
   return (await Promise.all(pops)).reverse();
 }
 
-/** The error for a lost device. */
-export function deviceLost(info: GPUDeviceLostInfo): DeviceLostError {
+/** The error for a lost device; `advice` says what comes next. */
+export function deviceLost(info: GPUDeviceLostInfo, advice = "load the model again"): DeviceLostError {
   const why = info.message ? `: ${info.message}` : "";
   const what = info.reason === "destroyed" ? "destroyed" : "lost";
-  return new DeviceLostError(`the GPU device was ${what}${why}; load the model again`);
+  return new DeviceLostError(`the GPU device was ${what}${why}; ${advice}`);
 }

@@ -1,30 +1,30 @@
-/** @file A package's address in, its files' verified bytes out, with progress; from HTTP or from a folder. */
+/** @file A package's address in, its files' bytes out as they arrive; from HTTP, or in Node from a folder. */
 import type * as NodeFs from "node:fs/promises";
 import { messageOf, PackageError } from "./errors.ts";
 import { importModule } from "./import.ts";
-import type { PackageFile } from "./manifest.ts";
 
-/** Bytes loaded so far, of all that running the package needs. */
-export interface Progress {
-  readonly loaded: number;
-  readonly total: number;
-}
+export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Where a package lies. Files come whole; reading tells about each piece that arrives. */
+/** Where a package lies. */
 export interface Source {
   /** What messages call it. */
   readonly name: string;
-  read(path: string, options?: ReadOptions): Promise<Bytes>;
+  /** Whether its bytes cross a network, so that it pays to keep them. */
+  readonly remote: boolean;
+  /** A file's bytes as they come. @throws TransferError if it may work at another time; PackageError */
+  read(path: string, options?: ReadOptions): AsyncGenerator<Bytes, void>;
 }
-
-type Bytes = Uint8Array<ArrayBuffer>;
 
 interface ReadOptions {
-  /** The size that the manifest gives. */
-  readonly bytes?: number;
-  readonly onBytes?: (count: number) => void;
+  /** Where to start, if not at the file's first byte. */
+  readonly offset?: number;
+  /** Past all caches of the browser, whose copy was wrong. */
+  readonly fresh?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** The network or the server failed: the same may work when it is tried again. */
+export class TransferError extends PackageError {}
 
 /** A folder's URL (relative ones as the page resolves them), or in Node also its path. */
 export function openSource(location: string | URL): Source {
@@ -39,83 +39,82 @@ export function openSource(location: string | URL): Source {
   return base.protocol === "file:" && !inPage ? folderSource(base) : httpSource(base);
 }
 
-/** The manifest's JSON, not yet checked. */
-export async function readManifest(source: Source, signal?: AbortSignal): Promise<unknown> {
-  const bytes = await source.read("manifest.json", { signal });
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
-  } catch (error) {
-    throw new PackageError(`${source.name}: manifest.json is not JSON (${messageOf(error)})`);
-  }
-}
-
-/** One file, its size and SHA-256 checked against the manifest. @throws PackageError */
-export async function readFile(
-  source: Source, file: PackageFile, onBytes: (count: number) => void, signal?: AbortSignal,
-): Promise<Bytes> {
-  const bytes = await source.read(file.path, { bytes: file.bytes, onBytes, signal });
-  const again = "copy or compile the package again";
-  if (bytes.byteLength !== file.bytes) {
-    throw new PackageError(`${file.path} has ${bytes.byteLength} bytes, the manifest says ${file.bytes}: ${again}`);
-  }
-  // Browsers offer crypto.subtle, as they do WebGPU, in secure contexts only.
-  const { subtle } = globalThis.crypto as Partial<Crypto>;
-  if (!subtle) throw new PackageError("an insecure page can't verify files: serve it by https or from localhost");
-  const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
-  const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (hex !== file.sha256) throw new PackageError(`${file.path} does not have the SHA-256 of the manifest: ${again}`);
-  return bytes;
-}
-
 function httpSource(base: URL): Source {
   return {
     name: base.href,
-    async read(path, { bytes, onBytes, signal } = {}) {
+    remote: true,
+    async *read(path, { offset = 0, fresh = false, signal } = {}) {
       const url = new URL(path, base);
       url.search = base.search;
       try {
-        const response = await fetch(url, signal ? { signal } : {});
-        if (!response.ok) throw new PackageError(`HTTP ${response.status} ${response.statusText}`);
-        return await readBody(response, bytes, onBytes);
+        const response = await fetch(url, {
+          ...(signal ? { signal } : {}),
+          ...(fresh ? { cache: "reload" } : {}),
+          headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
+        });
+        if (!response.ok) {
+          const Failure = response.status >= 500 || response.status === 429 ? TransferError : PackageError;
+          throw new Failure(`HTTP ${response.status} ${response.statusText}`);
+        }
+        // A server that knows no ranges sends the file from its start.
+        yield* skipping(bodyOf(response), response.status === 206 ? 0 : offset);
       } catch (error) {
         signal?.throwIfAborted();
-        throw new PackageError(`${url.href} can't be fetched: ${messageOf(error)}`);
+        const final = error instanceof PackageError && !(error instanceof TransferError);
+        const Failure = final ? PackageError : TransferError;
+        throw new Failure(`${url.href} can't be fetched: ${messageOf(error)}`);
       }
     },
   };
 }
 
-/** Reads into one array of the known size, so that a large file is never in memory twice. */
-async function readBody(response: Response, bytes?: number, onBytes?: (count: number) => void): Promise<Bytes> {
-  if (bytes === undefined || !response.body) return new Uint8Array(await response.arrayBuffer());
-  const all = new Uint8Array(bytes);
-  const reader = response.body.getReader();
-  let at = 0;
-  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
-    if (at + piece.value.byteLength > bytes) {
-      await reader.cancel();
-      throw new PackageError(`it has more than the ${bytes} bytes that the manifest says`);
-    }
-    all.set(piece.value, at);
-    at += piece.value.byteLength;
-    onBytes?.(piece.value.byteLength);
-  }
-  return all.subarray(0, at);
+async function* bodyOf(response: Response): AsyncGenerator<Bytes, void> {
+  if (response.body) yield* chunksOf(response.body);
 }
+
+/** A stream's chunks: not every browser lets `for await` have them. A reader that stops early ends the stream. */
+export async function* chunksOf(stream: ReadableStream<Bytes>): AsyncGenerator<Bytes, void> {
+  const reader = stream.getReader();
+  try {
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) yield piece.value;
+  } finally {
+    reader.cancel().catch(() => undefined);
+  }
+}
+
+async function* skipping(chunks: AsyncGenerator<Bytes, void>, count: number): AsyncGenerator<Bytes, void> {
+  for await (const chunk of chunks) {
+    if (count < chunk.byteLength) yield count > 0 ? chunk.subarray(count) : chunk;
+    count = Math.max(0, count - chunk.byteLength);
+  }
+}
+
+const FOLDER_CHUNK = 8 << 20;
 
 function folderSource(folder: string | URL): Source {
   return {
     name: String(folder),
-    async read(path, { onBytes, signal } = {}) {
+    remote: false,
+    async *read(path, { offset = 0, signal } = {}) {
       const fs = await importModule<typeof NodeFs>("node:fs/promises");
-      const file = folder instanceof URL ? new URL(path, folder) : `${folder}/${path}`;
+      const name = folder instanceof URL ? new URL(path, folder) : `${folder}/${path}`;
+      let file: NodeFs.FileHandle | undefined;
       try {
-        const bytes = new Uint8Array(await fs.readFile(file, signal ? { signal } : {}));
-        onBytes?.(bytes.byteLength);
-        return bytes;
+        file = await fs.open(name);
+        for (let at = offset; ;) {
+          signal?.throwIfAborted();
+          const { size } = await file.stat();
+          const chunk = new Uint8Array(Math.min(FOLDER_CHUNK, Math.max(0, size - at)));
+          const { bytesRead } = await file.read(chunk, 0, chunk.byteLength, at);
+          if (bytesRead === 0) return;
+          at += bytesRead;
+          yield chunk.subarray(0, bytesRead);
+        }
       } catch (error) {
         signal?.throwIfAborted();
-        throw new PackageError(`${String(file)} can't be read: ${messageOf(error)}`);
+        throw new PackageError(`${String(name)} can't be read: ${messageOf(error)}`);
+      } finally {
+        await file?.close();
       }
     },
   };

@@ -1,12 +1,13 @@
 /** @file The npm package's face: everything a user of tvm-webgpu may import. */
-export { loadModel, type LoadOptions } from "./load.ts";
+export { loadModel, type LoadOptions, type LoadReport } from "./load.ts";
+export { clearCache, folderCache, type PackageCache } from "./cache.ts";
 export type { CpuTensor, Inputs, Model, RunOptions } from "./model.ts";
 export type { GpuResult } from "./results.ts";
 export type { GpuTensor, Input, ModelObject, Tensor } from "./tensor.ts";
 export type { DType, TypedArray } from "./dtype.ts";
 export type { EntriesOf, IntOutput, ObjectOf, OnGpu, TensorInput, TensorOutput, TypedModel } from "./typed.ts";
 export type { Entry, Manifest, Port, TensorPort } from "./manifest.ts";
-export type { Progress } from "./fetch.ts";
+export type { Phase, PhaseProgress, Progress } from "./progress.ts";
 export type { Counters } from "./commands.ts";
 export {
   DeviceLostError, DisposedError, GpuError, InputError, ModelError, OutOfMemoryError, PackageError, TvmWebgpuError,

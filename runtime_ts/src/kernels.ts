@@ -21,7 +21,7 @@ export interface KernelLayout {
 
 /** @throws GpuError with the compiler's messages if a kernel does not compile; PackageError if its text is missing. */
 export async function compileKernels(
-  device: GPUDevice, kernels: readonly Kernel[], text: Uint8Array,
+  device: GPUDevice, kernels: readonly Kernel[], text: Uint8Array, onCompiled: (bytes: number) => void,
 ): Promise<CompiledKernel[]> {
   const layouts = new Map<string, KernelLayout>();
   const decoder = new TextDecoder();
@@ -31,6 +31,7 @@ export async function compileKernels(
     const code = decoder.decode(text.subarray(offset, offset + length));
     const layout = layoutOf(device, kernel, layouts);
     const pipeline = await compile(device, kernel.name, code, layout.pipeline);
+    onCompiled(length);
     return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars };
   }));
 }
@@ -61,7 +62,7 @@ function layoutOf(device: GPUDevice, kernel: Kernel, layouts: Map<string, Kernel
   if (known) return known;
   const buffers: GPUBufferBindingLayout[] = kernel.bindings.map((access) => (
     { type: access === "read" ? "read-only-storage" : "storage" }));
-  if (kernel.scalars > 0) buffers.push({ type: "uniform", hasDynamicOffset: true });
+  if (kernel.scalars > 0) buffers.push({ type: "uniform" });
   const entries = buffers.map((buffer, binding) => ({ binding, visibility: STAGE_COMPUTE, buffer }));
   const group = device.createBindGroupLayout({ entries });
   const made = { id: layouts.size, group, pipeline: device.createPipelineLayout({ bindGroupLayouts: [group] }) };

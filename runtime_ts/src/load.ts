@@ -1,32 +1,55 @@
 /** @file A package's address in, a Model ready to run out; what the device lacks is said before large files come. */
-import { Buffers, padded } from "./buffers.ts";
-import { Commands } from "./commands.ts";
-import { checkRequirements, findGpu, guarded, requestDevice, USAGE } from "./device.ts";
-import { OutOfMemoryError, PackageError, messageOf } from "./errors.ts";
-import { openSource, readFile, readManifest, type Progress, type Source } from "./fetch.ts";
-import { Host, type Value } from "./host.ts";
-import { compileKernels } from "./kernels.ts";
-import { fileOf, parseManifest, type Manifest, type PackageFile, type Param } from "./manifest.ts";
+import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials, type Times } from "./build.ts";
+import { openBrowserCache, type PackageCache } from "./cache.ts";
+import { findAdapter, findGpu, openDevice } from "./device.ts";
+import { Downloads, piecesOf } from "./download.ts";
+import { messageOf, PackageError } from "./errors.ts";
+import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
+import { BASELINE, parseManifest, type Manifest, type PackageFile } from "./manifest.ts";
 import { Model } from "./model.ts";
+import { Meter, type Progress } from "./progress.ts";
 import { abortable } from "./queue.ts";
+import { RenewedSessions } from "./rebuild.ts";
+import type { Session } from "./session.ts";
 import type { EntriesOf, TypedModel } from "./typed.ts";
+import { chooseVariant } from "./variants.ts";
 
 export interface LoadOptions {
   /** A device of your own, so that tensors can stay in its buffers; if left out the model makes one. */
   readonly device?: GPUDevice;
   /** Where to ask for a device; if left out navigator.gpu, or in Node the npm package "webgpu". */
   readonly gpu?: GPU;
+  /** The variant of the package, "baseline" for the one that needs least; if left out the best that the device runs. */
+  readonly variant?: string;
+  /**
+   * Where files are kept for the next time: if left out, and for true, Cache Storage where there is one and the package
+   * comes over a network; false for nowhere; or a place of your own, such as `folderCache(path)` in Node.
+   */
+  readonly cache?: boolean | PackageCache;
   readonly signal?: AbortSignal;
-  /** Called as bytes arrive. */
+  /** Called as bytes arrive, are verified, uploaded and compiled. */
   readonly onProgress?: (progress: Progress) => void;
   /** Takes the lines that the model's code prints; if left out they go to the console. */
   readonly onPrint?: (line: string) => void;
 }
 
+/** How a model came to be. */
+export interface LoadReport {
+  /** The variant's name, or "baseline". */
+  readonly variant: string;
+  /** Bytes of files that came from the package's address, and from the cache. */
+  readonly fetchedBytes: number;
+  readonly cachedBytes: number;
+  /** Settles when everything is in the cache: with undefined, or with why not all of it is. */
+  readonly kept: Promise<string | undefined>;
+  /** Milliseconds: to the manifest and the device, then to the end of each part, and in all. */
+  readonly ms: Readonly<Times & Record<"manifest" | "device" | "total", number>>;
+}
+
 /**
  * Loads a package from the folder at a URL, or in Node at a path.
  *
- * @throws PackageError, UnsupportedError, GpuError, OutOfMemoryError, or the signal's reason.
+ * @throws PackageError, UnsupportedError, InputError, GpuError, OutOfMemoryError, or the signal's reason.
  */
 export function loadModel(location: string | URL, options?: LoadOptions): Promise<Model>;
 /** The same, with runs checked by the types `M` that `tvm-webgpu types` wrote for the package. */
@@ -34,120 +57,152 @@ export function loadModel<M extends EntriesOf<M>>(
   location: string | URL, options?: LoadOptions,
 ): Promise<TypedModel<M>>;
 export async function loadModel(location: string | URL, options: LoadOptions = {}): Promise<Model> {
-  const { signal } = options;
-  signal?.throwIfAborted();
-  const source = openSource(location);
-  const manifest = parseManifest(await readManifest(source, signal));
-  const { requires } = manifest;
-  if (options.device) checkRequirements(requires, options.device.features, options.device.limits, "the given device");
-  const device = options.device ?? (await requestDevice(options.gpu ?? (await findGpu()), requires));
-  const resources: { destroy(): void }[] = options.device ? [] : [device];
-  try {
-    const model = await abortable(assemble(source, manifest, device, resources, options), signal);
-    signal?.throwIfAborted();
-    return model;
-  } catch (error) {
-    for (const resource of resources) resource.destroy();
-    throw error;
-  }
-}
-
-async function assemble(
-  source: Source, manifest: Manifest, device: GPUDevice, resources: { destroy(): void }[], options: LoadOptions,
-): Promise<Model> {
-  // One failure ends the other downloads.
-  const stop = new AbortController();
+  options.signal?.throwIfAborted();
+  const stop = new AbortController(); // one failure ends everything else
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-  const shardFiles = manifest.files.filter(({ role }) => role === "params");
-  const wasmFile = fileOf(manifest, "wasm");
-  const kernelFile = fileOf(manifest, "kernels");
-  const total = [wasmFile, kernelFile, ...shardFiles].reduce((sum, file) => sum + file.bytes, 0);
-  let loaded = 0;
-  const read = (file: PackageFile): Promise<Uint8Array<ArrayBuffer>> =>
-    readFile(source, file, (count) => options.onProgress?.({ loaded: loaded += count, total }), signal);
-  const buffers = new Buffers(device);
-  resources.push(buffers);
   try {
-    const [module, kernels, shards] = await Promise.all([
-      read(wasmFile).then(compileModule),
-      read(kernelFile).then((text) => compileKernels(device, manifest.kernels, text)),
-      Promise.all(shardFiles.map((file) => read(file).then((bytes) => {
-        const params = manifest.params.filter((param) => param.file === file.path);
-        return upload(device, buffers, file.path, bytes, params, resources);
-      }))),
-    ]);
-    const { value: commands, checked } = guarded(device, "preparing", () => new Commands(device, buffers, kernels));
-    resources.push(commands);
-    await checked;
-    const host = await Host.create(module, buffers, commands, options.onPrint ?? ((line) => { console.log(line); }));
-    const placed = new Map(shards.flatMap((shard) => [...shard.values]));
-    const params = manifest.params.map((param) => placed.get(param)!);
-    guarded(device, "binding parameters", () => {
-      host.bindParams(params);
-      commands.submit();
-    });
-    return new Model({
-      manifest, device, ownsDevice: !options.device, buffers, commands, host,
-      shards: shards.flatMap((shard) => shard.owned),
-    });
+    return await abortable(load(openSource(location), options, signal), options.signal);
   } catch (error) {
     stop.abort(error);
     throw error;
   }
 }
 
-async function compileModule(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
+async function load(source: Source, options: LoadOptions, signal: AbortSignal): Promise<Model> {
+  const start = performance.now();
+  const cache = await openCache(source, options.cache);
+  const [offered, top] = await Promise.all([
+    options.device ?? (options.gpu ? Promise.resolve(options.gpu) : findGpu()).then((gpu) => findAdapter(gpu)),
+    readManifest(source, cache, signal),
+  ]);
+  const owner = options.device ? "the given device" : "this graphics adapter";
+  const variant = chooseVariant(top, offered, owner, options.variant);
+  const manifest = variant ? await readVariant(source, cache, variant.file, signal) : top;
+  // What the variant's own manifest requires counts, whatever the first one said of it.
+  if (variant) chooseVariant({ ...manifest, variants: [] }, offered, owner);
+  const manifestMs = performance.now() - start;
+
+  const meter = new Meter(workOf(manifest), options.onProgress);
+  const usable = typeof cache === "string" ? cache : await withRoom(cache, manifest);
+  const downloads = new Downloads(source, cache, meter, signal, typeof usable === "string" ? usable : undefined);
+  const print = options.onPrint ?? ((line: string) => { console.log(line); });
+  const code = loadCode(manifest, downloads, meter);
+  const device = "requestDevice" in offered ? await openDevice(offered, manifest.requires) : offered;
+  const deviceMs = performance.now() - start;
+  const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
+  const session = await owning(device, options, () =>
+    buildSession(device, !options.device, { manifest, downloads, code, meter, print }, times, signal));
+  const renew = (): Promise<Session> => rebuild(source, cache, options, { manifest, code, print });
+  const report: LoadReport = {
+    variant: variant?.name ?? BASELINE,
+    fetchedBytes: downloads.fetched,
+    cachedBytes: downloads.cached,
+    kept: downloads.kept().then((refusal) => {
+      if (typeof cache !== "string") void tidy(cache, top, manifest);
+      return refusal;
+    }),
+    ms: { ...times, manifest: manifestMs, device: deviceMs, total: performance.now() - start },
+  };
+  return new Model(new RenewedSessions(session, options.device ? undefined : renew), report);
+}
+
+/** Destroys a device of the model's own if `work` fails. */
+async function owning<T>(device: GPUDevice, options: LoadOptions, work: () => Promise<T>): Promise<T> {
   try {
-    return await WebAssembly.compile(bytes);
+    return await work();
   } catch (error) {
-    throw new PackageError(`model.wasm does not compile in this browser: ${messageOf(error)}`);
+    if (!options.device) device.destroy();
+    throw error;
   }
 }
 
-interface Shard {
-  readonly owned: readonly GPUBuffer[];
-  readonly values: readonly (readonly [Param, Value])[];
+/** How long a browser may take to start its GPU process again. */
+const PATIENCE_MS = 3000;
+
+/** After a lost device: code is at hand, parameters come from the cache, or else once more from the source. */
+async function rebuild(
+  source: Source, cache: PackageCache | string, options: LoadOptions,
+  { manifest, code, print }: { manifest: Manifest; code: Code; print: (line: string) => void },
+): Promise<Session> {
+  const adapter = await findAdapter(options.gpu ?? (await findGpu()), PATIENCE_MS);
+  chooseVariant({ ...manifest, variants: [] }, adapter, "the graphics adapter that is left");
+  const device = await openDevice(adapter, manifest.requires);
+  const stop = new AbortController();
+  const meter = new Meter(workOf(manifest));
+  const downloads = new Downloads(source, cache, meter, stop.signal);
+  const materials: Materials = { manifest, downloads, code, meter, print };
+  const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
+  try {
+    return await owning(device, options, () => buildSession(device, true, materials, times, stop.signal));
+  } catch (error) {
+    stop.abort(error);
+    throw error;
+  }
 }
 
-/** A file of parameters as one device buffer, or as one for each parameter where the device's buffers are too small. */
-async function upload(
-  device: GPUDevice, buffers: Buffers, name: string, bytes: Uint8Array<ArrayBuffer>, params: readonly Param[],
-  resources: { destroy(): void }[],
-): Promise<Shard> {
-  const whole = padded(bytes.byteLength) <= device.limits.maxBufferSize;
-  const pieces = whole
-    ? [{ from: 0, to: bytes.byteLength, params }]
-    : params.map((param) => ({ from: param.offset, to: param.offset + param.bytes, params: [param] }));
-  const { value: shard, checked } = guarded(device, `uploading ${name}`, (): Shard => {
-    const owned: GPUBuffer[] = [];
-    const values = pieces.flatMap(({ from, to, params: inside }) => {
-      const size = padded(to - from);
-      if (size > device.limits.maxBufferSize) throw tooLarge(inside[0]!, device.limits.maxBufferSize);
-      const buffer = device.createBuffer({ size, usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST });
-      owned.push(buffer);
-      resources.push(buffer);
-      const end = to - ((to - from) % 4);
-      device.queue.writeBuffer(buffer, 0, bytes, from, end - from);
-      if (end < to) {
-        const last = new Uint8Array(4);
-        last.set(bytes.subarray(end, to));
-        device.queue.writeBuffer(buffer, end - from, last);
-      }
-      return inside.map((param) => {
-        if (padded(param.bytes) > device.limits.maxStorageBufferBindingSize) {
-          throw tooLarge(param, device.limits.maxStorageBufferBindingSize);
-        }
-        const handle = buffers.view(buffer, param.offset - from, param.bytes);
-        const value: Value = { kind: "tensor", dtype: param.dtype, shape: param.shape, handle, offset: 0, object: 0 };
-        return [param, value] as const;
-      });
-    });
-    return { owned, values };
-  });
-  await checked;
-  return shard;
+function openCache(source: Source, wanted: LoadOptions["cache"] = true): Promise<PackageCache | string> {
+  if (typeof wanted === "object") return Promise.resolve(wanted);
+  if (!wanted) return Promise.resolve("the caller wants none");
+  return source.remote ? openBrowserCache(source.name) : Promise.resolve("the package lies on this machine");
 }
 
-function tooLarge(param: Param, most: number): OutOfMemoryError {
-  return new OutOfMemoryError(`parameter "${param.name}" has ${param.bytes} bytes; this device binds at most ${most}`);
+/** Not the key of any content; for a visit without network. */
+const MANIFEST_KEY = "manifest.json";
+
+async function readManifest(source: Source, cache: PackageCache | string, signal: AbortSignal): Promise<Manifest> {
+  const kept = typeof cache === "string" ? undefined : cache;
+  let bytes: Bytes;
+  try {
+    bytes = await gathered(source.read("manifest.json", { signal }));
+  } catch (error) {
+    const earlier = error instanceof TransferError ? await kept?.get(MANIFEST_KEY).catch(() => undefined) : undefined;
+    if (!earlier) throw error;
+    return parsed(source, "manifest.json", earlier);
+  }
+  const manifest = parsed(source, "manifest.json", bytes);
+  kept?.put(MANIFEST_KEY, bytes).catch(() => undefined); // without it the package just needs the network
+  return manifest;
+}
+
+async function readVariant(
+  source: Source, cache: PackageCache | string, file: PackageFile, signal: AbortSignal,
+): Promise<Manifest> {
+  const meter = new Meter({ download: file.bytes, verify: file.bytes, upload: 0, compile: 0 });
+  const bytes = await new Downloads(source, cache, meter, signal).whole(file);
+  return parsed(source, file.path, bytes);
+}
+
+function parsed(source: Source, path: string, bytes: Bytes): Manifest {
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
+  } catch (error) {
+    throw new PackageError(`${source.name}: ${path} is not JSON (${messageOf(error)})`);
+  }
+  return parseManifest(json, path);
+}
+
+async function gathered(chunks: AsyncIterable<Bytes>): Promise<Bytes> {
+  const all: Bytes[] = [];
+  for await (const chunk of chunks) all.push(chunk);
+  return new Uint8Array(await new Blob(all).arrayBuffer());
+}
+
+/** The cache if it has room for what it lacks, or why it has not. */
+async function withRoom(cache: PackageCache, manifest: Manifest): Promise<PackageCache | string> {
+  const [room, keys] = await Promise.all([cache.room?.(), cache.keys?.()]).catch(() => []);
+  if (room === undefined) return cache;
+  const there = new Set(keys);
+  const lacking = neededFiles(manifest).flatMap(piecesOf).filter(({ sha256 }) => !there.has(sha256));
+  const bytes = lacking.reduce((sum, piece) => sum + piece.bytes, 0);
+  return bytes <= room ? cache : `the cache has room for ${room} bytes, the package needs ${bytes}`;
+}
+
+/** Deletes what an earlier version of the package left. */
+async function tidy(cache: PackageCache, top: Manifest, manifest: Manifest): Promise<void> {
+  const files = [...neededFiles(manifest), ...top.variants.map(({ file }) => file)];
+  const named = new Set([MANIFEST_KEY, ...files.flatMap(piecesOf).map(({ sha256 }) => sha256)]);
+  for (const key of (await cache.keys?.().catch(() => [])) ?? []) {
+    if (!named.has(key)) await cache.delete(key).catch(() => undefined);
+  }
 }

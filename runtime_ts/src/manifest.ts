@@ -1,9 +1,15 @@
 /** @file Parsed JSON in, a Manifest out, every field of it checked; a PackageError says which one is wrong. */
-import { isDType, type DType } from "./dtype.ts";
+import { dtypeInfo, isDType, product, type DType } from "./dtype.ts";
 import { PackageError } from "./errors.ts";
+import { Field } from "./json.ts";
+import { parseImageOptions, type ImageOptions } from "./pictures.ts";
+import { parsePostfix, type Postfix } from "./postfix.ts";
 
-/** The package format that this runtime reads (docs/architecture.md, "Package"). */
-export const FORMAT = 1;
+/** The newest package format that this runtime reads (docs/architecture.md, "Package"). */
+export const FORMAT = 2;
+
+/** The name of the manifest that stands for itself, beside its variants. */
+export const BASELINE = "baseline";
 
 export interface Manifest {
   readonly name: string;
@@ -14,6 +20,15 @@ export interface Manifest {
   readonly entries: readonly Entry[];
   readonly params: readonly Param[];
   readonly kernels: readonly Kernel[];
+  /** The same model for more capable devices, best first, each with a manifest of its own in the same folder. */
+  readonly variants: readonly Variant[];
+}
+
+export interface Variant {
+  readonly name: string;
+  readonly requires: Requirements;
+  /** Its manifest. */
+  readonly file: PackageFile;
 }
 
 export interface Requirements {
@@ -24,9 +39,17 @@ export interface Requirements {
 export interface PackageFile {
   readonly path: string;
   readonly role: string;
+  /** Of the file as it lies there. */
   readonly bytes: number;
   readonly sha256: string;
+  /** Digests of a large file's pieces of PIECE_BYTES, which are verified, kept and fetched again one by one. */
+  readonly pieces?: readonly string[];
+  /** How it is packed, and how many bytes come out. */
+  readonly packed?: { readonly encoding: "gzip"; readonly bytes: number };
 }
+
+/** Of a file with `pieces`, all but the last have this many bytes. */
+export const PIECE_BYTES = 8 << 20;
 
 export interface Entry {
   readonly name: string;
@@ -51,6 +74,8 @@ export interface TensorPort {
   readonly dtype: DType;
   /** Numbers, and names of symbols; an output's may be an expression of symbols, for information. */
   readonly shape: readonly (number | string)[];
+  /** How images become this input, if the package says it. */
+  readonly image?: ImageOptions;
 }
 
 export interface Param {
@@ -58,9 +83,20 @@ export interface Param {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly file: string;
+  /** Where it lies in the file, unpacked, and how many bytes it takes there. */
   readonly offset: number;
   readonly bytes: number;
+  /** How its elements are stored, where that is not how kernels read them. */
+  readonly storage?: Storage;
 }
+
+/**
+ * Elements as halves, or as bytes times a scale. Scales are float32, lie in the same file and broadcast to the
+ * parameter's shape as NumPy would.
+ */
+export type Storage =
+  | { readonly dtype: "float16" }
+  | { readonly dtype: "int8"; readonly scales: { readonly offset: number; readonly shape: readonly number[] } };
 
 export interface Kernel {
   readonly name: string;
@@ -69,30 +105,42 @@ export interface Kernel {
   readonly bindings: readonly ("read" | "read_write")[];
   /** How many 4-byte scalars its uniform block has, at the binding after the last buffer; 0 for no block. */
   readonly scalars: number;
+  readonly scalarNames: readonly string[];
+  /** What a launch must move and compute at least, over the scalars' names. */
+  readonly bytes?: Postfix;
+  readonly flops?: Postfix;
 }
 
 /** @throws PackageError, naming the field, if `json` is not a manifest of this format. */
-export function parseManifest(json: unknown): Manifest {
-  const root = new Field(json, "manifest.json");
+export function parseManifest(json: unknown, path = "manifest.json"): Manifest {
+  const root = new Field(json, path);
   const format = root.at("format").number();
-  if (format !== FORMAT) {
+  if (format < 1 || format > FORMAT) {
     const advice = format > FORMAT ? "update the npm package tvm-webgpu" : "compile the model again";
-    throw new PackageError(`the package has format ${format}, this runtime reads format ${FORMAT}: ${advice}`);
+    throw new PackageError(`the package has format ${format}, this runtime reads format 1 to ${FORMAT}: ${advice}`);
   }
   const manifest: Manifest = {
     name: root.at("name").text(),
     producer: root.at("producer").record((f) => f.text()),
-    requires: {
-      features: root.at("requires").at("features").list((f) => f.text()),
-      limits: root.at("requires").at("limits").record((f) => f.number()),
-    },
+    requires: parseRequirements(root.at("requires")),
     files: root.at("files").list(parseFile),
     entries: root.at("entries").list(parseEntry),
     params: root.at("params").list(parseParam),
     kernels: root.at("kernels").list(parseKernel),
+    variants: root.has("variants") ? root.at("variants").list(parseVariant) : [],
   };
-  checkReferences(manifest);
+  checkReferences(manifest, path);
   return manifest;
+}
+
+/** How many bytes the file's content has. */
+export function contentBytes({ bytes, packed }: PackageFile): number {
+  return packed?.bytes ?? bytes;
+}
+
+/** How many bytes the parameter has as kernels read it. */
+export function tensorBytes({ dtype, shape }: Param): number {
+  return product(shape) * dtypeInfo(dtype).bytes;
 }
 
 /** The one file of a role. @throws PackageError if there is none. */
@@ -102,13 +150,46 @@ export function fileOf(manifest: Manifest, role: string): PackageFile {
   return found;
 }
 
+function parseRequirements(requires: Field): Requirements {
+  return {
+    features: requires.at("features").list((f) => f.text()),
+    limits: requires.at("limits").record((f) => f.number()),
+  };
+}
+
+function parseVariant(variant: Field): Variant {
+  const [path, bytes, sha256] = [variant.at("manifest"), variant.at("bytes"), variant.at("sha256")];
+  return {
+    name: variant.at("name").text(),
+    requires: parseRequirements(variant.at("requires")),
+    file: { path: parsePath(path), role: "manifest", bytes: bytes.number(), sha256: parseDigest(sha256) },
+  };
+}
+
 function parseFile(file: Field): PackageFile {
-  const path = file.at("path").text();
-  // A plain name cannot leave the package's folder, whatever a server or file system makes of it.
-  if (!/^[\w][\w.-]*$/.test(path)) file.at("path").fail("must be a plain file name");
-  const sha256 = file.at("sha256").text();
-  if (!/^[0-9a-f]{64}$/.test(sha256)) file.at("sha256").fail("must be 64 hexadecimal digits");
-  return { path, role: file.at("role").text(), bytes: file.at("bytes").number(), sha256 };
+  const bytes = file.at("bytes").number();
+  const pieces = file.has("pieces") ? file.at("pieces").list(parseDigest) : undefined;
+  if (pieces && pieces.length !== Math.ceil(bytes / PIECE_BYTES)) file.at("pieces").fail("must cover the file");
+  if (file.has("encoding") && file.at("encoding").value !== "gzip") file.at("encoding").fail('must be "gzip"');
+  return {
+    path: parsePath(file.at("path")),
+    role: file.at("role").text(),
+    bytes,
+    sha256: parseDigest(file.at("sha256")),
+    ...(pieces ? { pieces } : {}),
+    ...(file.has("encoding") ? { packed: { encoding: "gzip", bytes: file.at("decoded_bytes").number() } } : {}),
+  };
+}
+
+/** A plain name cannot leave the package's folder, whatever a server or file system makes of it. */
+function parsePath(field: Field): string {
+  const path = field.text();
+  return /^[\w][\w.-]*$/.test(path) ? path : field.fail("must be a plain file name");
+}
+
+function parseDigest(field: Field): string {
+  const sha256 = field.text();
+  return /^[0-9a-f]{64}$/.test(sha256) ? sha256 : field.fail("must be 64 hexadecimal digits");
 }
 
 function parseEntry(entry: Field): Entry {
@@ -126,7 +207,8 @@ function parsePort(port: Field): Port {
   if (kind === "int" || kind === "shape" || kind === "object") return { name, kind };
   if (kind !== "tensor") port.at("kind").fail('must be "tensor", "int", "shape" or "object"');
   const shape = port.at("shape").list((f) => (typeof f.value === "string" ? f.value : f.number()));
-  return { name, kind: "tensor", dtype: parseDType(port.at("dtype")), shape };
+  const image = port.has("image") ? { image: parseImageOptions(port.at("image")) } : {};
+  return { name, kind: "tensor", dtype: parseDType(port.at("dtype")), shape, ...image };
 }
 
 function parseParam(param: Field): Param {
@@ -137,6 +219,18 @@ function parseParam(param: Field): Param {
     file: param.at("file").text(),
     offset: param.at("offset").number(),
     bytes: param.at("bytes").number(),
+    ...(param.has("storage") ? { storage: parseStorage(param.at("storage")) } : {}),
+  };
+}
+
+function parseStorage(storage: Field): Storage {
+  const dtype = storage.at("dtype");
+  if (dtype.value === "float16") return { dtype: "float16" };
+  if (dtype.value !== "int8") dtype.fail('must be "float16" or "int8"');
+  const scales = storage.at("scales");
+  return {
+    dtype: "int8",
+    scales: { offset: scales.at("offset").number(), shape: scales.at("shape").list((f) => f.number()) },
   };
 }
 
@@ -145,11 +239,15 @@ function parseKernel(kernel: Field): Kernel {
   if (wgsl.length !== 2) kernel.at("wgsl").fail("must be an offset and a length");
   const bindings = kernel.at("bindings").list((f) =>
     f.value === "read" || f.value === "read_write" ? f.value : f.fail('must be "read" or "read_write"'));
+  const scalarNames = kernel.at("scalars").list((f) => f.at("name").text());
   return {
     name: kernel.at("name").text(),
     wgsl: [wgsl[0]!, wgsl[1]!],
     bindings,
-    scalars: kernel.at("scalars").list((f) => f.at("name").text()).length,
+    scalars: scalarNames.length,
+    scalarNames,
+    ...(kernel.has("bytes") ? { bytes: parsePostfix(kernel.at("bytes")) } : {}),
+    ...(kernel.has("flops") ? { flops: parsePostfix(kernel.at("flops")) } : {}),
   };
 }
 
@@ -157,52 +255,32 @@ function parseDType(field: Field): DType {
   return isDType(field.value) ? field.value : field.fail("is not a dtype of tensors that this runtime knows");
 }
 
-function checkReferences({ entries, params, files }: Manifest): void {
+function checkReferences({ entries, params, files }: Manifest, path: string): void {
   for (const entry of entries) {
     const bad = entry.params.find((index) => index >= params.length);
     if (bad !== undefined) {
-      throw new PackageError(`manifest.json: entry "${entry.name}" names parameter ${bad} of ${params.length}`);
+      throw new PackageError(`${path}: entry "${entry.name}" names parameter ${bad} of ${params.length}`);
     }
   }
+  const shards = files.filter(({ role }) => role === "params");
+  const contents = new Map(shards.map((file) => [file.path, contentBytes(file)]));
   for (const param of params) {
-    const file = files.find(({ path, role }) => path === param.file && role === "params");
-    if (!file || param.offset % 256 !== 0 || param.offset + param.bytes > file.bytes) {
-      throw new PackageError(`manifest.json: parameter "${param.name}" does not lie within "${param.file}"`);
+    const whole = contents.get(param.file) ?? -1;
+    const inside = (offset: number, bytes: number): boolean => offset % 256 === 0 && offset + bytes <= whole;
+    const { storage, shape, bytes } = param;
+    const scales = storage?.dtype === "int8" ? storage.scales : undefined;
+    if (!inside(param.offset, bytes) || (scales && !inside(scales.offset, product(scales.shape) * 4))) {
+      throw new PackageError(`${path}: parameter "${param.name}" does not lie within "${param.file}"`);
+    }
+    const fits = product(shape) * dtypeInfo(storage?.dtype ?? param.dtype).bytes === bytes
+      && (!storage || param.dtype === "float32" || (param.dtype === "float16" && scales !== undefined))
+      && (!scales || broadcasts(scales.shape, shape));
+    if (!fits) {
+      throw new PackageError(`${path}: parameter "${param.name}" has other bytes than its shape and dtype say`);
     }
   }
 }
 
-/** A value in the JSON and the way to it, for the message. */
-class Field {
-  constructor(readonly value: unknown, readonly path: string) {}
-
-  at(key: string): Field {
-    if (typeof this.value !== "object" || this.value === null) this.fail("must be an object");
-    return new Field((this.value as Record<string, unknown>)[key], `${this.path}: ${key}`);
-  }
-
-  text(): string {
-    return typeof this.value === "string" ? this.value : this.fail("must be a string");
-  }
-
-  /** A number as the manifest has them: whole and not negative. */
-  number(): number {
-    return Number.isSafeInteger(this.value) && (this.value as number) >= 0
-      ? (this.value as number)
-      : this.fail("must be a whole number");
-  }
-
-  list<T>(parse: (item: Field) => T): T[] {
-    if (!Array.isArray(this.value)) return this.fail("must be a list");
-    return this.value.map((item, i) => parse(new Field(item, `${this.path}[${i}]`)));
-  }
-
-  record<T>(parse: (item: Field) => T): Record<string, T> {
-    if (typeof this.value !== "object" || this.value === null) return this.fail("must be an object");
-    return Object.fromEntries(Object.keys(this.value).map((key) => [key, parse(this.at(key))]));
-  }
-
-  fail(problem: string): never {
-    throw new PackageError(`${this.path} ${problem}; the package is damaged or was not written by tvm-webgpu`);
-  }
+function broadcasts(from: readonly number[], to: readonly number[]): boolean {
+  return from.length === to.length && from.every((extent, i) => extent === 1 || extent === to[i]);
 }

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { loadModel } from "../src/index.ts";
+import { loadModel, type Phase, type Progress } from "../src/index.ts";
 import { adapter, alteredPackage, type Change, cleanUp, FIXTURE, gpu, rejects } from "./support.ts";
 
 after(cleanUp);
@@ -52,12 +52,17 @@ describe("from", () => {
     assert.rejects(loadModel("http://127.0.0.1:9/", { gpu }), rejects("PackageError", /can't be fetched/)));
 });
 
-test("progress counts bytes up to the whole", async () => {
-  const seen: { loaded: number; total: number }[] = [];
+test("progress counts the bytes of each phase up to the whole, which is known from the start", async () => {
+  const seen: Progress[] = [];
   const model = await loadModel(FIXTURE, { gpu, onProgress: (progress) => seen.push(progress) });
   model.dispose();
-  assert.equal(seen.at(-1)!.loaded, seen[0]!.total);
-  assert.ok(seen.every(({ loaded }, i) => i === 0 || loaded > seen[i - 1]!.loaded));
+  const sizes = { download: 4857 + 415 + 272, verify: 4857 + 415 + 272, upload: 272, compile: 4857 + 415 };
+  for (const [name, size] of Object.entries(sizes) as [Phase, number][]) {
+    assert.ok(seen.every(({ phases }) => phases[name].total === size), name);
+    assert.ok(seen.every(({ phases }, i) => i === 0 || phases[name].done >= seen[i - 1]!.phases[name].done), name);
+    assert.equal(seen.at(-1)!.phases[name].done, size);
+  }
+  assert.deepEqual([seen.at(-1)!.loaded, seen.at(-1)!.total], [sizes.download, sizes.download]);
 });
 
 test("an aborted load rejects with the reason", async () => {
@@ -73,7 +78,7 @@ const overwrite = (folder: string, file: string, data: string | Uint8Array): Pro
 
 /** What is changed in the package, and the error that it must give. */
 const REFUSED: Record<string, [Change, string, RegExp, boolean?]> = {
-  "a newer format": [(m) => { m.format = 2; }, "PackageError", /format 2.*reads format 1: update/],
+  "a newer format": [(m) => { m.format = 3; }, "PackageError", /format 3.*reads format 1 to 2: update/],
   "an older format": [(m) => { m.format = 0; }, "PackageError", /compile the model again/],
   "no format": [(m) => { delete m.format; }, "PackageError", /manifest\.json: format must be a whole number/],
   "a path out of the folder": [(m) => { m.files[0].path = "../x"; }, "PackageError", /plain file name/],
