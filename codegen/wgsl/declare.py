@@ -1,12 +1,13 @@
 """SPIR-V types and constants in; WGSL type names, the struct declarations they need, and literals out.
 
-Layout is checked: a member offset or array stride that WGSL's own rules would not give is written with ``@size``,
-``@align`` or a padded element struct; what they cannot express raises UnsupportedError.
+A member offset or array stride that WGSL's own rules would not give is written with ``@size`` or a padded element
+struct. A type whose layout they can't express is declared without one: only values have it, buffers are raw_memory's.
 """
 
 from tvm_webgpu.codegen.wgsl import expr, types
 from tvm_webgpu.codegen.wgsl.constants import Constants, Value
 from tvm_webgpu.codegen.wgsl.expr import Expr
+from tvm_webgpu.codegen.wgsl.layout import Layout, round_up
 from tvm_webgpu.codegen.wgsl.memory import Tree, subtree
 from tvm_webgpu.codegen.wgsl.module import Module
 from tvm_webgpu.codegen.wgsl.names import Names
@@ -14,10 +15,6 @@ from tvm_webgpu.codegen.wgsl.types import Array, Matrix, Scalar, Struct, Type, V
 from tvm_webgpu.errors import UnsupportedError
 
 MAX_PARTS = 1 << 16  # of a constant written out
-
-
-def round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
 
 
 class Declarations:
@@ -30,7 +27,7 @@ class Declarations:
         self.lines: list[str] = []
         self.structs: dict[object, str] = {}
         self.member_names: dict[int, list[str]] = {}
-        self.layouts: dict[Type, tuple[int, int]] = {}
+        self.layout = Layout(module)
         self.hidden: dict[tuple[int, int], str] = {}  # (bits, width) of NaN or infinity -> private variable
         self.values: dict[int, Expr] = {}
         self.f16 = False
@@ -60,29 +57,15 @@ class Declarations:
                 return expr.type_name(type) or ""
             case Array(elem=elem, length=length):
                 inner = self.type(elem, subtree(tree, None))
-                if self.padded(type):
+                if self.layout.padded(type):
                     inner = self.padding_struct(type, tree)
                 return f"array<{inner}>" if length is None else f"array<{inner}, {length}>"
             case Struct():
                 return self._struct(type, tree)
         raise UnsupportedError(f"a value of type {describe(type)}: it has no form in WGSL")
 
-    def padded(self, array: Array) -> bool:
-        """Whether the elements need a struct around them to get the array's stride."""
-        if array.stride is None:
-            return False
-        size, align = self.layout(array.elem)
-        return round_up(size, align) != array.stride
-
     def padding_struct(self, array: Array, tree: Tree = None) -> str:
         """The name of the struct that pads an array's elements to its stride."""
-        size, align = self.layout(array.elem)
-        assert array.stride is not None
-        if array.stride < size or array.stride % align:
-            raise UnsupportedError(
-                f"an array stride of {array.stride} bytes for {describe(array.elem)}: WGSL needs a multiple of {align} "
-                f"that is at least {size}"
-            )
         inner = self.type(array.elem, subtree(tree, None))
         key = ("padding", inner, array.stride)
         if key not in self.structs:
@@ -114,71 +97,22 @@ class Declarations:
             ]
         return self.member_names[struct.id]
 
-    # Layout (WGSL specification, section 14.4)
-
-    def layout(self, type: Type) -> tuple[int, int]:
-        """(size, alignment) in bytes that WGSL gives the type as declared here. A runtime array counts one element."""
-        if type not in self.layouts:
-            self.layouts[type] = self._layout(type)
-        return self.layouts[type]
-
-    def _layout(self, type: Type) -> tuple[int, int]:
-        match type:
-            case Scalar(width=width):
-                return (max(width // 8, 1), max(width // 8, 1)) if width else (4, 4)
-            case Vector(elem=elem, count=count):
-                size = self.layout(elem)[0]
-                return size * count, size * (2 if count == 2 else 4)
-            case Matrix(column=column, count=count):
-                size, align = self.layout(column)
-                return round_up(size, align) * count, align
-            case Array(elem=elem, length=length, stride=stride):
-                size, align = self.layout(elem)
-                return (stride or round_up(size, align)) * (length or 1), align
-            case Struct():
-                end, align = 0, 1
-                for i, member in enumerate(type.members):
-                    offset = self.module.member_decoration(type.id, i, "Offset")
-                    size, member_align = self.layout(member)
-                    align = max(align, member_align)
-                    end = (round_up(end, member_align) if offset is None else offset) + size
-                return round_up(end, align), align
-        return 4, 4
-
     def _attributes(self, struct: Struct) -> list[str]:
         """For each member the ``@size`` that moves the next one to its offset."""
-        m = self.module
         found = [""] * len(struct.members)
+        if self.layout.problem(struct, False):
+            return found
         end = 0
         for i, member in enumerate(struct.members):
-            offset = m.member_decoration(struct.id, i, "Offset")
-            size, align = self.layout(member)
+            offset = self.module.member_decoration(struct.id, i, "Offset")
             if offset is None:
                 continue
-            natural = round_up(end, align)
-            where = f"member {i} of the struct %{struct.id} ({describe(member)}) at offset {offset}"
-            if offset % align or offset < natural:
-                raise UnsupportedError(f"{where}: WGSL aligns it to {align} bytes, after what comes before it")
-            if offset > natural:
-                if i == 0:
-                    raise UnsupportedError(f"{where}: in WGSL the first member stands at 0")
-                before = m.member_decoration(struct.id, i - 1, "Offset") or 0
+            size, align = self.layout.of(member)
+            if offset > round_up(end, align):
+                before = self.module.member_decoration(struct.id, i - 1, "Offset") or 0
                 found[i - 1] = f"@size({offset - before}) "
-            self._check_matrix(struct, i, member, where)
             end = offset + size
         return found
-
-    def _check_matrix(self, struct: Struct, i: int, member: Type, where: str) -> None:
-        while isinstance(member, Array):
-            member = member.elem
-        if not isinstance(member, Matrix):
-            return
-        stride = self.module.member_decoration(struct.id, i, "MatrixStride")
-        natural = round_up(*self.layout(member.column))
-        if self.module.member_decoration(struct.id, i, "RowMajor") is not None:
-            raise UnsupportedError(f"{where}: WGSL's matrices are column-major")
-        if stride is not None and stride != natural:
-            raise UnsupportedError(f"{where}: columns {stride} bytes apart; WGSL's are {natural}")
 
     # Constants
 
@@ -212,13 +146,13 @@ class Declarations:
         if len(value) > MAX_PARTS:
             raise UnsupportedError(f"a constant array of {len(value)} elements is too long to write out")
         parts = [self.value(types.child(type, i) or types.Void(), part) for i, part in enumerate(value)]
-        if isinstance(type, Array) and self.padded(type):
+        if isinstance(type, Array) and self.layout.padded(type):
             wrapper = self.padding_struct(type)
             parts = [expr.call(wrapper, part) for part in parts]
         if isinstance(type, Vector):
             if all(not part for part in value):
                 return Expr(f"{name}()", const=True)
-            if len({part.text for part in parts}) == 1:
+            if len({part.text for part in parts}) == 1 and not types.is_wide(type):
                 parts = parts[:1]
         return expr.call(name, *parts)
 

@@ -115,14 +115,20 @@ def fill(template: str, args: tuple[Expr, ...]) -> Expr:
 
 _SUFFIX = {types.I32: "i", types.U32: "u", types.F32: "f", types.F16: "h"}
 _NAMES = {types.BOOL: "bool", types.I32: "i32", types.U32: "u32", types.F32: "f32", types.F16: "f16"}
+for _narrow in (8, 16):
+    for _full in (types.I32, types.U32):
+        _SUFFIX[types.Scalar("int", _narrow, _full.signed)] = _SUFFIX[_full]
+        _NAMES[types.Scalar("int", _narrow, _full.signed)] = _NAMES[_full]
 
 
 def type_name(type: Type) -> str | None:
     """The WGSL name of a scalar, vector or matrix type; None if WGSL has no such."""
     match type:
         case types.Scalar():
-            return _NAMES.get(type)
+            return "vec2u" if types.is_wide(type) else _NAMES.get(type)
         case types.Vector(elem=elem, count=count):
+            if types.is_wide(elem):
+                return f"array<vec2u, {count}>"
             if elem == types.BOOL:
                 return f"vec{count}<bool>"
             return f"vec{count}{_SUFFIX[elem]}" if elem in _SUFFIX else None
@@ -136,10 +142,13 @@ def type_name(type: Type) -> str | None:
 
 def integer(value: int, type: types.Scalar) -> Expr:
     """An integer literal; ``value`` is taken modulo the type's range."""
-    value &= 0xFFFFFFFF
+    value &= (1 << type.width) - 1
+    if type.width == 64:
+        words = (value & 0xFFFFFFFF, value >> 32)
+        return Expr(f"vec2u({words[0]}u, {words[1]}u)" if value else "vec2u()", PRIMARY, const=True)
     if not type.signed:
         return Expr(f"{value}u", PRIMARY, const=True)
-    value -= (value >> 31) << 32
+    value -= (value >> (type.width - 1)) << type.width
     if value == -(1 << 31):
         # The literal 2147483648i does not exist.
         return Expr("i32(-2147483648)", PRIMARY, const=True)

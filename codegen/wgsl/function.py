@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from tvm_webgpu.codegen.wgsl import expr, structure, types
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, invalid, unsupported
-from tvm_webgpu.codegen.wgsl.state import ParameterBinding, Place
+from tvm_webgpu.codegen.wgsl.place import Place
+from tvm_webgpu.codegen.wgsl.state import ParameterBinding
 from tvm_webgpu.codegen.wgsl.structure import (
     Counter,
     Edge,
@@ -74,7 +75,7 @@ class FunctionWriter(SubgroupInstructions):
             type = self.m.type_of(param.id, param)
             wanted = self.m.names.get(param.id, "")
             if bound is not None:
-                place = self.t.root_place(bound.root, param)
+                place = self.t.variables.place(bound.root, param)
                 indices: list[str] = []
                 for i, step in enumerate(bound.steps):
                     at = Expr(str(step))
@@ -242,22 +243,38 @@ class FunctionWriter(SubgroupInstructions):
         if node.selector is None:
             selector, type = "0i", types.I32
         else:
-            found = self.m.type_of(node.selector, Instruction("Switch", 0, 0, (), 0))
-            if found not in (types.I32, types.U32):
-                raise unsupported(Instruction("Switch", 0, 0, (), 0), f"a switch over {found}")
-            type = types.I32 if found == types.I32 else types.U32
-            selector = self.operand(node.selector, None).text
+            selector, type = self._selector(node)
         self.flush()
         self.declare_flags(node.flags)
         self.emit(f"switch {selector} {{")
         self.indent += 1
-        for case in node.cases:
-            literals = ", ".join(expr.integer(value, type).text for value in case.literals)
+        label = types.U32 if types.is_wide(type) else type
+        labels = [(i,) if types.is_wide(type) else case.literals for i, case in enumerate(node.cases)]
+        for case, values in zip(node.cases, labels):
+            literals = ", ".join(expr.integer(value, label).text for value in values)
             self.emit("default {" if case.default else f"case {literals} {{")
             self.nested(case.body)
             self.emit("}")
         self.indent -= 1
         self.emit("}")
+
+    def _selector(self, node: Switch) -> tuple[str, types.Scalar]:
+        """The text that a switch tests, of type i32 or u32: for 64 bits the number of the case."""
+        assert node.selector is not None
+        where = Instruction("Switch", 0, 0, (), self.function.offset)
+        type = self.m.type_of(node.selector, where)
+        if not isinstance(type, types.Scalar) or type.kind != "int":
+            raise invalid(where, "the selector is no integer")
+        value = self.operand(node.selector, where)
+        if not types.is_wide(type):
+            return value.text, type
+        value = self.keep(value)
+        default = next(i for i, case in enumerate(node.cases) if case.default)
+        text = f"{default}u"
+        for i, case in enumerate(node.cases):
+            for literal in case.literals:
+                text = f"select({text}, {i}u, all({value.text} == {expr.integer(literal, type).text}))"
+        return text, type
 
     def loop(self, node: Loop, seq: Seq, index: int) -> None:
         header = self.function.blocks[node.header]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tvm_webgpu.codegen.wgsl import expr, types
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, unsupported
-from tvm_webgpu.codegen.wgsl.state import Place
+from tvm_webgpu.codegen.wgsl.place import Place
+from tvm_webgpu.codegen.wgsl.raw_memory import RawMemory
 from tvm_webgpu.codegen.wgsl.types import Type
-from tvm_webgpu.codegen.wgsl.value_instructions import ValueInstructions
 
 _ATOMICS = {
     "AtomicExchange": "atomicExchange", "AtomicIAdd": "atomicAdd", "AtomicISub": "atomicSub", "AtomicAnd": "atomicAnd",
@@ -18,7 +20,7 @@ _ATOMICS = {
 }  # fmt: skip
 
 
-class MemoryInstructions(ValueInstructions):
+class MemoryInstructions(RawMemory):
     """Writes the instructions that read or write memory, or call functions that may."""
 
     def op_Load(self, inst: Instruction) -> None:
@@ -32,9 +34,11 @@ class MemoryInstructions(ValueInstructions):
         self.define(inst, self.load(place, inst))
 
     def load(self, place: Place, inst: Instruction) -> Expr:
-        if place.tree is None:
-            return Expr(place.text, place.prec, place.reads | self.t.tokens(place.root))
-        if place.tree is True:
+        if place.raw is not None and isinstance(place.type, types.Scalar | types.Vector):
+            return self.raw_load(place, inst)
+        if place.tree is None and place.raw is None:
+            return Expr(place.text, place.prec, place.reads | self.t.variables.tokens(place.root))
+        if place.tree is True and place.raw is None:
             return self.keep(Expr(f"atomicLoad(&{place.text})"))
         parts = [self.load(self._part_place(place, i, inst), inst) for i in self.parts(place.type, inst)]
         return self.construct(place.type, parts)
@@ -50,10 +54,12 @@ class MemoryInstructions(ValueInstructions):
         self.write(place, value, inst)
 
     def write(self, place: Place, value: Expr, inst: Instruction) -> None:
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
-        if place.tree is None:
+        self.flush_reading(self.t.variables.tokens(place.root) | {place.root})
+        if place.raw is not None and isinstance(place.type, types.Scalar | types.Vector):
+            self.raw_store(place, value, inst)
+        elif place.tree is None and place.raw is None:
             self.emit(self.assignment(place.text, value.text))
-        elif place.tree is True:
+        elif place.raw is None and place.tree is True:
             self.emit(f"atomicStore(&{place.text}, {value.text});")
         else:
             value = self.single(value)
@@ -71,7 +77,11 @@ class MemoryInstructions(ValueInstructions):
 
     def op_ArrayLength(self, inst: Instruction) -> None:
         place = self.place(inst.args[0], inst)
-        if place.root not in self.t.unwrapped or not isinstance(place.type, types.Struct):
+        if place.raw is not None:
+            made = self.raw_length(place, inst.args[1], inst)
+            self.define(inst, self.cast(made, types.U32, self.result_type(inst)))
+            return
+        if place.root not in self.t.variables.unwrapped or not isinstance(place.type, types.Struct):
             place = self.step(place, inst.args[1], Expr(""), inst)
         elif inst.args[1] != 0:
             raise invalid(inst, "no such member")
@@ -89,6 +99,8 @@ class MemoryInstructions(ValueInstructions):
 
     def _atomic_place(self, inst: Instruction) -> Place:
         place = self.place(inst.args[0], inst)
+        if place.raw is not None:
+            return replace(place, text=self.raw_word(place, inst), type=types.U32)
         if place.tree is not True:
             raise unsupported(inst, f"an atomic operation on {describe(place.type)}")
         return place
@@ -100,7 +112,7 @@ class MemoryInstructions(ValueInstructions):
     def op_AtomicStore(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[3], inst)
         place = self._atomic_place(inst)
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
+        self.flush_reading(self.t.variables.tokens(place.root) | {place.root})
         self.emit(f"atomicStore(&{place.text}, {self.cast(value, type, place.type).text});")
 
     def _atomic(self, inst: Instruction) -> None:
@@ -109,7 +121,7 @@ class MemoryInstructions(ValueInstructions):
         else:
             value, type = Expr("1u", const=True), types.U32
         place = self._atomic_place(inst)
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
+        self.flush_reading(self.t.variables.tokens(place.root) | {place.root})
         wanted = {"S": types.I32, "U": types.U32}.get(inst.op[6]) if inst.op.endswith(("Min", "Max")) else None
         if wanted is not None and place.type != wanted:
             self._exchange_loop(inst, place, self.cast(value, type, wanted), wanted)
@@ -145,7 +157,7 @@ class MemoryInstructions(ValueInstructions):
         new, new_type = self.typed(inst.args[4], inst)
         old, old_type = self.typed(inst.args[5], inst)
         place = self._atomic_place(inst)
-        self.flush_reading(self.t.tokens(place.root) | {place.root})
+        self.flush_reading(self.t.variables.tokens(place.root) | {place.root})
         new, old = self.cast(new, new_type, place.type), self.cast(old, old_type, place.type)
         new, old = (v if v.simple else self.keep(v) for v in (new, old))
         name, swap = self._result_variable(inst, place.type), self.names.make("swap")

@@ -97,6 +97,7 @@ class Module:
     variables: dict[int, Instruction] = field(default_factory=dict)
     functions: dict[int, Function] = field(default_factory=dict)
     value_types: dict[int, Type] = field(default_factory=dict)  # of every result id that has a type
+    wide: bool = False  # whether there are 64-bit integers
 
     def type_at(self, id: int, where: Instruction) -> Type:
         """The type with this id."""
@@ -341,6 +342,7 @@ class _Builder:
                 if args[0] not in (8, 16, 32, 64):
                     raise invalid(inst, f"{args[0]} bits")
                 made = types.Scalar("int", args[0], bool(args[1]))
+                m.wide = m.wide or args[0] == 64
             case "TypeFloat":
                 if args[0] not in (16, 32, 64) or len(args) > 1:
                     raise unsupported(inst, "only IEEE floats of 16, 32 and 64 bits are known")

@@ -57,6 +57,16 @@ SUBGROUP_ROWS = {
     "SubgroupReadInvocationKHR": _R("subgroupShuffle()", "ru"),
 }  # fmt: skip
 
+# Those of them that move values without looking at them, so that the values may be of any type.
+SUBGROUP_MOVES = {
+    op for op in SUBGROUP_ROWS if any(word in op for word in ("Broadcast", "Shuffle", "Invocation"))
+} | {"GroupNonUniformQuadSwap"}  # fmt: skip
+
+# Instructions whose result may leave the range of a narrow integer type.
+WRAPPING = {
+    "IAdd", "ISub", "IMul", "SNegate", "Not", "SDiv", "GroupNonUniformIAdd", "GroupNonUniformIMul",
+}  # fmt: skip
+
 # Group operation -> (reduce, inclusive scan, exclusive scan), and what the integers count as.
 GROUP_ROWS = {
     "IAdd": ("subgroupAdd", "subgroupInclusiveAdd", "subgroupExclusiveAdd", "r"),

@@ -8,14 +8,16 @@ outside their scope.
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tvm_webgpu.codegen.wgsl import expr, types
+from tvm_webgpu.codegen.wgsl import types
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.memory import Pointer, Tree, subtree
+from tvm_webgpu.codegen.wgsl.layout import round_up
+from tvm_webgpu.codegen.wgsl.memory import Pointer, subtree
 from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.names import Names
+from tvm_webgpu.codegen.wgsl.place import Place, Raw
 from tvm_webgpu.codegen.wgsl.types import Type
 from tvm_webgpu.codegen.wgsl.usage import usage
 
@@ -23,23 +25,6 @@ if TYPE_CHECKING:
     from tvm_webgpu.codegen.wgsl.translator import Translator
 
 INLINE_LIMIT = 160  # characters of an expression that may still be put into another
-
-
-@dataclass(frozen=True)
-class Place:
-    """A memory location: its text, type, atomic parts, the variable it lies in, and what finding it reads."""
-
-    text: str
-    type: Type
-    tree: Tree
-    root: int
-    reads: frozenset[object] = field(default_factory=frozenset)
-    prec: int = expr.PRIMARY
-
-    @property
-    def target(self) -> str:
-        """The text as the base of a member access or index."""
-        return self.text if self.prec == expr.PRIMARY else f"({self.text})"
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ class State:
         # Module variables get their names before the function's own values do.
         for root in sorted(self.usage.count):
             if root in self.m.variables:
-                translator.root_place(root, self.m.variables[root])
+                translator.variables.place(root, self.m.variables[root])
         self.names = Names(translator.names)
 
     def emit(self, line: str) -> None:
@@ -178,12 +163,16 @@ class State:
         pointer = self.pointers.get(id, Pointer(id, ()))
         place = self.places.get(pointer.root)
         if place is None:
-            place = self.t.root_place(pointer.root, where)
+            place = self.t.variables.place(pointer.root, where)
         for i, index_id in enumerate(pointer.indices if indices is None else indices):
             constant = self.t.constants.integer(index_id)
-            at = self.operand(index_id, where) if constant is None else Expr(str(constant))
+            at = self.index(index_id, where, place.raw is not None) if constant is None else Expr(str(constant))
             place = self.step(place, constant, at, where, first=i == 0)
         return place
+
+    def index(self, id: int, where: Instruction, unsigned: bool) -> Expr:
+        """An index's value as WGSL takes it: 32 bits, and u32 where ``unsigned``."""
+        raise NotImplementedError
 
     def step(self, place: Place, constant: int | None, at: Expr, where: Instruction, first: bool = False) -> Place:
         """A part of a place."""
@@ -199,20 +188,41 @@ class State:
             inner = types.child(type, constant)
             assert inner is not None
         reads = place.reads | at.reads
+        if place.raw is not None:
+            return self._raw_step(place, place.raw, constant, at, inner)
         match type:
             case types.Struct():
                 assert constant is not None
                 sub = subtree(place.tree, constant)
-                if first and place.root in self.t.unwrapped:
+                if first and place.root in self.t.variables.unwrapped:
                     return Place(place.text, inner, sub, place.root, reads, place.prec)
                 text = f"{place.target}.{self.d.members(type)[constant]}"
                 return Place(text, inner, sub, place.root, reads)
             case types.Array():
-                text = f"{place.target}[{at.text}]{'.value' if self.d.padded(type) else ''}"
+                text = f"{place.target}[{at.text}]{'.value' if self.d.layout.padded(type) else ''}"
                 return Place(text, inner, subtree(place.tree, None), place.root, reads)
-            case types.Vector() if constant is not None:
+            case types.Vector(elem=elem) if constant is not None and not types.is_wide(elem):
                 return Place(f"{place.target}.{'xyzw'[constant]}", inner, None, place.root, reads)
         return Place(f"{place.target}[{at.text}]", inner, None, place.root, reads)
+
+    def _raw_step(self, place: Place, raw: Raw, constant: int | None, at: Expr, inner: Type) -> Place:
+        type = place.type
+        matrix, spread = raw.matrix, 0
+        match type:
+            case types.Struct(id=id):
+                assert constant is not None
+                raw = raw.moved(self.m.member_decoration(id, constant, "Offset") or 0)
+                matrix = self.d.layout.matrix(id, constant)
+            case types.Array(elem=elem, stride=stride):
+                raw = raw.indexed(constant, at, stride or round_up(*self.d.layout.of(elem)))
+            case types.Matrix(column=column):
+                stride, by_row = matrix or (round_up(*self.d.layout.of(column)), False)
+                size = column.elem.width // 8
+                raw, spread = raw.indexed(constant, at, size if by_row else stride), stride if by_row else 0
+            case types.Vector(elem=elem):
+                raw = raw.indexed(constant, at, raw.spread or elem.width // 8)
+        made = replace(raw, matrix=matrix, spread=spread)
+        return replace(place, type=inner, raw=made, reads=place.reads | at.reads)
 
 
 def _is_operand(text: str, operator: str) -> bool:

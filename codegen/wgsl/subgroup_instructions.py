@@ -13,7 +13,7 @@ from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
 from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.operators import GROUP_ROWS, SUBGROUP_ROWS, Row
-from tvm_webgpu.codegen.wgsl.state import Place
+from tvm_webgpu.codegen.wgsl.place import Place
 from tvm_webgpu.codegen.wgsl.types import Type
 
 _LAYOUTS = ("row_major", "col_major")  # CooperativeMatrixLayout
@@ -82,7 +82,7 @@ class SubgroupInstructions(MemoryInstructions):
         if found is None or not found.indices:
             raise unsupported(inst, "a pointer that is not an access chain to an array's element")
         array = self.place(pointer, inst, found.indices[:-1])
-        if not isinstance(array.type, types.Array) or array.type.elem != type.elem:
+        if not isinstance(array.type, types.Array) or array.type.elem != type.elem or array.raw is not None:
             raise unsupported(inst, f"a matrix in {describe(array.type)}", "use an array of the matrix's components")
         offset, stride = (self.cast(*self.typed(id, inst), types.U32) for id in (found.indices[-1], rest[1]))
         return array, offset, (_LAYOUTS[layout], stride)
@@ -92,12 +92,12 @@ class SubgroupInstructions(MemoryInstructions):
         array, offset, (layout, stride) = self._memory(inst, inst.args[0], inst.args[1:], type)
         name = f"subgroupMatrixLoad<{self.d.type(type)}, {layout}>"
         made = expr.call(name, Expr(f"&{array.text}", reads=array.reads), offset, stride)
-        self.together(inst, made, self.t.tokens(array.root))
+        self.together(inst, made, self.t.variables.tokens(array.root))
 
     def op_CooperativeMatrixStoreKHR(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[1], inst)
         array, offset, (layout, stride) = self._memory(inst, inst.args[0], inst.args[2:], type)
-        self.flush_reading(self.t.tokens(array.root) | {array.root})
+        self.flush_reading(self.t.variables.tokens(array.root) | {array.root})
         self.emit(f"subgroupMatrixStore<{layout}>(&{array.text}, {offset.text}, {value.text}, {stride.text});")
 
     def op_CooperativeMatrixMulAddKHR(self, inst: Instruction) -> None:

@@ -10,12 +10,15 @@ from tvm_webgpu.codegen.wgsl.declare import Declarations
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.function import FunctionWriter
 from tvm_webgpu.codegen.wgsl.grammar import BUILTINS
-from tvm_webgpu.codegen.wgsl.interface import Binding, EntryPoint, Options, PushConstants, PushMember, Shader
-from tvm_webgpu.codegen.wgsl.memory import Memory, subtree
+from tvm_webgpu.codegen.wgsl.interface import EntryPoint, Options, Shader
+from tvm_webgpu.codegen.wgsl.memory import Memory
 from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
 from tvm_webgpu.codegen.wgsl.module import Function, Instruction, Module, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.names import Names
-from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding, Place
+from tvm_webgpu.codegen.wgsl.place import Place
+from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding
+from tvm_webgpu.codegen.wgsl.variables import Variables
+from tvm_webgpu.codegen.wgsl.wide_helpers import HELPERS
 from tvm_webgpu.errors import InvalidModuleError, TvmWebgpuError, UnsupportedError
 
 GL_COMPUTE = 5
@@ -72,13 +75,12 @@ class Translator:
         self.declarations = Declarations(m, self.constants, self.names)
         self.entries = self._entries()
         self.memory = Memory(m, [m.functions[e.function] for e in self.entries])
-        self.roots: dict[int, Place] = {}
-        self.globals: list[str] = []
-        self.bindings: list[Binding] = []
-        self.push: PushConstants | None = None
-        self.push_id = 0
-        self.push_text = ""
-        self.unwrapped = self._unwrapped()
+        self.variables = Variables(
+            m, options, self.declarations, self.constants, self.memory, self.names, self.entries
+        )
+        self.helpers: dict[str, str] = {}
+        if m.wide:
+            self.names.used.update(HELPERS)
         self.instances: dict[tuple[int, ParameterBinding], str] = {}
         self.texts: list[str] = []
         self.size = 0
@@ -91,13 +93,15 @@ class Translator:
         for entry in self.entries:
             self.entry_names[entry.function] = self.names.make(entry.name, "main")
         made = [self._entry(entry) for entry in self.entries]
+        push = self.variables.push_constants()
         self._features()
-        parts = [*self._enables(), *self.declarations.lines, *self.globals, *self.texts]
+        helpers = self.helpers.values()
+        parts = [*self._enables(), *self.declarations.lines, *self.variables.lines, *helpers, *self.texts]
         return Shader(
             "".join(parts),
             tuple(made),
-            tuple(sorted(self.bindings, key=lambda b: (b.group, b.binding))),
-            self.push,
+            tuple(sorted(self.variables.bindings, key=lambda b: (b.group, b.binding))),
+            push,
             frozenset(self.features),
         )
 
@@ -106,6 +110,13 @@ class Translator:
         self.size += size
         if self.size > MAX_OUTPUT:
             raise UnsupportedError(f"the WGSL would be longer than {MAX_OUTPUT >> 20} MiB")
+
+    def helper(self, name: str) -> None:
+        """Has a function of wide_helpers, and those it calls, written out."""
+        if name not in self.helpers:
+            self.helpers[name], needs = HELPERS[name]
+            for needed in needs:
+                self.helper(needed)
 
     # Entry points
 
@@ -185,7 +196,7 @@ class Translator:
             _, type, short = self._input(id)
             name = self.names.make(self._input_name(id, short))
             self.shared_inputs[id] = name
-            self.globals.append(f"var<private> {name}: {type};\n")
+            self.variables.lines.append(f"var<private> {name}: {type};\n")
 
     def _input_name(self, id: int, short: str) -> str:
         name = self.module.names.get(id, "")
@@ -236,150 +247,6 @@ class Translator:
             unsigned = types.with_scalar(place.type, types.U32)
             return writer.cast(made, unsigned, place.type)
         return made
-
-    # Variables
-
-    def root_place(self, id: int, where: Instruction) -> Place:
-        """The place of a module variable, declared on first use."""
-        if id not in self.roots:
-            inst = self.module.variables.get(id)
-            if inst is None:
-                raise invalid(where, f"%{id} is not a variable or is used before it is defined")
-            self.roots[id] = self._declare(inst)
-        return self.roots[id]
-
-    def _declare(self, inst: Instruction) -> Place:
-        m, d, id = self.module, self.declarations, inst.id
-        pointer = m.value_types[id]
-        assert isinstance(pointer, types.Pointer)
-        type, tree = pointer.pointee, self.memory.trees.get(id)
-        if pointer.storage == "Input":
-            self._input(id)
-            return Place("", type, None, id)
-        wanted = m.names.get(id, "")
-        match pointer.storage:
-            case "StorageBuffer" | "Uniform":
-                return self._buffer(inst, pointer)
-            case "PushConstant":
-                self.push_id = id
-                name = self.names.make(wanted, "args")
-                # Its binding is known once all others are; see _declare_push.
-                inner = self._variable_type(id, type)
-                self.push_text = f"{name}: {inner};\n"
-                return Place(name, type, None, id)
-            case "Workgroup" | "Private":
-                name = self.names.make(wanted, "shared_" if pointer.storage == "Workgroup" else "state")
-                start = ""
-                if len(inst.args) > 1:
-                    if inst.args[1] not in self.constants:
-                        raise unsupported(inst, "an initial value that is not a constant")
-                    value = d.constant(inst.args[1])
-                    if pointer.storage == "Private":
-                        start = f" = {value.text}"
-                        if not value.const:
-                            raise unsupported(inst, "an initial value of NaN or infinity")
-                space = pointer.storage.lower()
-                self.globals.append(f"var<{space}> {name}: {d.type(type, tree)}{start};\n")
-                return Place(name, type, tree, id)
-        raise unsupported(inst, f"the storage class {pointer.storage}")
-
-    def _variable_type(self, id: int, type: types.Type) -> str:
-        tree = self.memory.trees.get(id)
-        if id in self.unwrapped:
-            assert isinstance(type, types.Struct)
-            return self.declarations.type(type.members[0], subtree(tree, 0))
-        return self.declarations.type(type, tree)
-
-    def _buffer(self, inst: Instruction, pointer: types.Pointer) -> Place:
-        m, d, id = self.module, self.declarations, inst.id
-        group, binding = m.decoration(id, "DescriptorSet"), m.decoration(id, "Binding")
-        if group is None or binding is None:
-            raise unsupported(inst, "a buffer without DescriptorSet and Binding")
-        type = pointer.pointee
-        block = type.elem if isinstance(type, types.Array) else type
-        if not isinstance(block, types.Struct):
-            raise invalid(inst, "a buffer's type must be a struct")
-        if isinstance(type, types.Array):
-            raise unsupported(inst, "an array of buffers", "bind them one by one")
-        if any(b.group == group and b.binding == binding for b in self.bindings) and len(self.entries) == 1:
-            raise unsupported(inst, f"two buffers at the same binding ({group}, {binding})", "merge them")
-        storage = pointer.storage == "StorageBuffer" or m.decoration(block.id, "BufferBlock") is not None
-        written = storage and (id in self.memory.written or self.memory.trees.get(id) is not None)
-        name = self.names.make(m.names.get(id, "") or m.names.get(block.id, ""), "buffer")
-        inner = self._variable_type(id, type)
-        space = "uniform" if not storage else "storage, read_write" if written else "storage"
-        self.globals.append(f"@group({group}) @binding({binding}) var<{space}> {name}: {inner};\n")
-        self.bindings.append(
-            Binding(
-                group, binding, name, "storage" if storage else "uniform", "read_write" if written else "read",
-                d.layout(type)[0],
-            )
-        )  # fmt: skip
-        return Place(name, type, self.memory.trees.get(id), id)
-
-    def _declare_push(self) -> None:
-        """The push-constant block at the binding after the last one of group 0 that the module declares."""
-        if not self.push_id:
-            return
-        m, d = self.module, self.declarations
-        pointer = m.value_types[self.push_id]
-        assert isinstance(pointer, types.Pointer)
-        struct = pointer.pointee
-        if not isinstance(struct, types.Struct):
-            raise invalid(m.variables[self.push_id], "a push constant's type must be a struct")
-        binding: int | None = None
-        if self.options.push_constants == "uniform":
-            taken = [
-                m.decoration(id, "Binding") or 0 for id in m.variables
-                if m.decoration(id, "Binding") is not None and not m.decoration(id, "DescriptorSet")
-            ]  # fmt: skip
-            binding = max(taken, default=-1) + 1
-            self.globals.append(f"@group(0) @binding({binding}) var<uniform> {self.push_text}")
-        else:
-            self.globals.append(f"var<immediate> {self.push_text}")
-        members = tuple(
-            PushMember(name, d.type(type), m.member_decoration(struct.id, i, "Offset") or 0)
-            for i, (name, type) in enumerate(zip(d.members(struct), struct.members))
-        )
-        self.push = PushConstants(members, d.layout(struct)[0], binding)
-
-    def _unwrapped(self) -> set[int]:
-        """Buffers whose block of one member can be that member: every use goes through it."""
-        m = self.module
-        found = set()
-        for id in m.variables:
-            pointer = m.value_types[id]
-            assert isinstance(pointer, types.Pointer)
-            type = pointer.pointee
-            if pointer.storage not in ("StorageBuffer", "Uniform") or not isinstance(type, types.Struct):
-                continue
-            if len(type.members) == 1 and not m.member_decoration(type.id, 0, "Offset"):
-                found.add(id)
-        for function in self.memory.order:
-            for block in function.blocks.values():
-                for inst in block.body:
-                    if inst.op in ("AccessChain", "InBoundsAccessChain") and len(inst.args) > 1:
-                        continue
-                    if inst.op != "ArrayLength":
-                        found -= set(inst.ids)
-            # A pointer to a whole block that is copied or passed on.
-            for made in self.memory.pointers[function.id].values():
-                if not made.indices:
-                    found.discard(made.root)
-        return found
-
-    def tokens(self, root: int) -> frozenset[object]:
-        """What a load from a variable reads, as far as that can change."""
-        inst = self.module.variables.get(root)
-        if inst is None:
-            return frozenset([root])
-        pointer = self.module.value_types[root]
-        assert isinstance(pointer, types.Pointer)
-        if pointer.storage == "Private":
-            return frozenset([root, "private"])
-        if root in self.memory.written:
-            return frozenset([root, "memory"])
-        return frozenset()
 
     # Functions
 
@@ -439,7 +306,6 @@ class Translator:
     # Features
 
     def _features(self) -> None:
-        self._declare_push()
         if self.declarations.f16:
             self.features.add("shader-f16")
         if any("subgroup" in text or "quadSwap" in text or "quadBroadcast" in text for text in self.texts):
@@ -455,4 +321,3 @@ class Translator:
         for feature, _, uniformity in _ENABLES:
             if feature in self.features and uniformity:
                 yield f"diagnostic(off, {uniformity});\n"
-

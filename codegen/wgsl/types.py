@@ -90,6 +90,27 @@ I32 = Scalar("int", 32, True)
 U32 = Scalar("int", 32, False)
 F32 = Scalar("float", 32)
 F16 = Scalar("float", 16)
+F64 = Scalar("float", 64)
+
+
+def is_wide(type: Type) -> bool:
+    """Whether it is, or is a vector of, integers of 64 bits: pairs of u32 here, low word first."""
+    scalar = type.elem if isinstance(type, Vector) else type
+    return isinstance(scalar, Scalar) and scalar.kind == "int" and scalar.width == 64
+
+
+def is_narrow(type: Type) -> bool:
+    """Whether it is, or is a vector of, integers of 8 or 16 bits: i32 or u32 here, extended by their signedness."""
+    scalar = type.elem if isinstance(type, Vector) else type
+    return isinstance(scalar, Scalar) and scalar.kind == "int" and scalar.width < 32
+
+
+def with_sign(type: Type, signed: bool) -> Type:
+    """An integer scalar or vector type with its signedness replaced; any other type as it is."""
+    scalar = scalar_of(type)
+    if scalar is None or scalar.kind != "int" or scalar.signed == signed:
+        return type
+    return with_scalar(type, Scalar("int", scalar.width, signed))
 
 
 def scalar_of(type: Type) -> Scalar | None:
