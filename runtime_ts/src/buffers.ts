@@ -36,6 +36,8 @@ export class Buffers {
   #retired: number[] = [];
   #dying: GPUBuffer[] = [];
   #epoch = 0;
+  /** Of the buffers made here and not yet destroyed, by who asked for them, and the most there were in all. */
+  readonly bytes = { model: 0, runtime: 0, peak: 0 };
   /** Why the last allocation was refused, if it was. */
   refusal = "";
 
@@ -58,6 +60,8 @@ export class Buffers {
     }
     const buffer = this.#device.createBuffer({ size, usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST });
     const handle = this.#add({ buffer, offset: 0, bytes, size, owner });
+    this.bytes[owner] += size;
+    this.bytes.peak = Math.max(this.bytes.peak, this.bytes.model + this.bytes.runtime);
     this.refusal = "";
     this.#own.set(buffer, handle);
     return handle;
@@ -94,10 +98,12 @@ export class Buffers {
 
   /** Takes a handle back. Its buffer is destroyed by the next sweep, when commands that use it are submitted. */
   release(handle: number): void {
-    const { buffer, owner } = this.get(handle);
+    const { buffer, owner, size } = this.get(handle);
     this.#blocks[handle / HANDLE_STEP] = undefined;
     this.#retired.push(handle);
-    if (owner !== "outside") this.#dying.push(buffer);
+    if (owner === "outside") return;
+    this.bytes[owner] -= size;
+    this.#dying.push(buffer);
   }
 
   /** After a submit: destroys what was released, and lets retired handles be used again, a lot at a time. */

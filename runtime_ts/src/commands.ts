@@ -5,9 +5,9 @@
 import type { Block, Buffers } from "./buffers.ts";
 import { USAGE } from "./device.ts";
 import { ModelError, UnsupportedError } from "./errors.ts";
-import type { CompiledKernel, KernelLayout } from "./kernels.ts";
-
-const OPCODE = { dispatch: 1, copy: 2, fill: 3 } as const;
+import type { CompiledKernel } from "./kernels.ts";
+import { OPCODE, Plans, type Launch } from "./plan.ts";
+import { Uniforms } from "./uniforms.ts";
 
 /** What the model's code made the GPU do so far. */
 export interface Counters {
@@ -15,12 +15,14 @@ export interface Counters {
   copies: number;
   submits: number;
   bindGroups: number;
+  /** Bytes that went from the host to device buffers, and back. */
+  uploaded: number;
+  downloaded: number;
 }
 
-interface CachedGroup {
-  readonly layout: KernelLayout;
-  readonly handles: Uint32Array;
-  readonly group: GPUBindGroup;
+/** Gives each launch a compute pass of its own, described so that the GPU notes its times. */
+export interface LaunchTimer {
+  describe(launch: Launch, grid: readonly [number, number, number], words: Uint32Array): GPUComputePassDescriptor;
 }
 
 /**
@@ -28,53 +30,66 @@ interface CachedGroup {
  * 28 in a submit, 0.59 ms all in one; fewer cost more in submits than they hide.
  */
 const LAUNCHES_PER_SUBMIT = 24;
-const UNIFORM_SLOTS = LAUNCHES_PER_SUBMIT;
-const MOST_GROUPS = 65_536;
 
 export class Commands {
-  readonly counters: Counters = { dispatches: 0, copies: 0, submits: 0, bindGroups: 0 };
+  readonly counters: Counters = { dispatches: 0, copies: 0, submits: 0, bindGroups: 0, uploaded: 0, downloaded: 0 };
+  /** Set while launches are timed. */
+  timer: LaunchTimer | undefined;
   readonly #device: GPUDevice;
   readonly #buffers: Buffers;
-  readonly #kernels: readonly CompiledKernel[];
   readonly #uniforms: Uniforms | undefined;
-  /** By a hash of layout and handles; the few of one hash are told apart by comparing. */
-  readonly #groups = new Map<number, CachedGroup[]>();
-  #epoch = 0;
+  readonly #plans: Plans;
+  /** Lists that the model's code flushed, not yet encoded. */
+  #pending: Uint32Array[] = [];
+  #slot = 0;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
+  #group: GPUBindGroup | undefined;
   /** Encoded since the last submit. */
   #launches = 0;
   #scratch: GPUBuffer[] = [];
-  /** The dynamic offset of a launch: one array for all of them spares each an allocation. */
-  readonly #offset = new Uint32Array(1);
 
   constructor(device: GPUDevice, buffers: Buffers, kernels: readonly CompiledKernel[]) {
     this.#device = device;
     this.#buffers = buffers;
-    this.#kernels = kernels;
     const scalars = Math.max(0, ...kernels.map((kernel) => kernel.scalars));
     if (scalars > 0) this.#uniforms = new Uniforms(device, scalars);
+    this.#plans = new Plans(device, buffers, kernels, this.#uniforms);
   }
 
-  /** Encodes a command list. @throws ModelError if it is not one. */
+  /** Takes a command list, which encode() or anything that comes after it turns into commands. */
   flush(words: Uint32Array): void {
-    if (this.#epoch !== this.#buffers.epoch || this.#groups.size > MOST_GROUPS) {
-      this.#groups.clear();
-      this.#epoch = this.#buffers.epoch;
-    }
-    for (let at = 0; at < words.length;) {
-      const head = words[at]!;
-      const end = at + (head >>> 8);
-      if (end === at || end > words.length) throw new ModelError(`the command list breaks off at word ${at}`);
-      switch (head & 0xff) {
-        case OPCODE.dispatch: this.#dispatch(words, at + 1, end); break;
-        case OPCODE.copy: this.#copy(words, at + 1); break;
-        case OPCODE.fill: this.#fill(words, at + 1); break;
-        default: throw new ModelError(`the command list has the unknown opcode ${head & 0xff}: update tvm-webgpu`);
+    this.#pending.push(words.slice());
+  }
+
+  /** Encodes what was flushed, and pauses after each submit. @throws ModelError if a list is none. */
+  *encode(): Generator<undefined, void> {
+    for (let words = this.#pending.shift(); words; words = this.#pending.shift()) {
+      const plan = this.#plans.of(words, this.#slot);
+      this.#slot = plan.nextSlot;
+      this.counters.bindGroups = this.#plans.groupsMade;
+      for (const step of plan.steps) {
+        if (step.kernel) {
+          if (this.#launches === LAUNCHES_PER_SUBMIT || (step.slot === 0 && this.#launches > 0)) {
+            this.#handOver();
+            yield;
+          }
+          this.#launch(step, words);
+        } else if (step.opcode === OPCODE.copy) {
+          this.#copy(words, step.at);
+        } else {
+          this.#fill(words, step.at);
+        }
       }
-      at = end;
     }
+  }
+
+  /** Encodes all of what was flushed. */
+  settle(): void {
+    if (this.#pending.length === 0) return;
+    const steps = this.encode();
+    while (!steps.next().done);
   }
 
   /** Bytes from the host into a buffer, after all that was flushed before. */
@@ -82,6 +97,7 @@ export class Commands {
     const block = this.#buffers.get(handle);
     checkRange(block, offset, data.byteLength);
     this.submit();
+    this.counters.uploaded += data.byteLength;
     const whole = data.byteLength & ~3;
     this.#device.queue.writeBuffer(block.buffer, block.offset + offset, data, 0, whole);
     if (whole === data.byteLength) return;
@@ -93,85 +109,62 @@ export class Commands {
 
   /** Appends a copy from a handle's memory to any buffer. Bytes are rounded up to whole words. */
   copyOut(handle: number, offset: number, bytes: number, target: GPUBuffer, targetOffset: number): void {
+    this.settle();
     const block = this.#buffers.get(handle);
     checkRange(block, offset, bytes);
     const size = Math.ceil(bytes / 4) * 4;
-    this.#outsidePass().copyBufferToBuffer(block.buffer, block.offset + offset, target, targetOffset, size);
+    this.outsidePass().copyBufferToBuffer(block.buffer, block.offset + offset, target, targetOffset, size);
   }
 
-  /** Hands everything encoded so far to the GPU. */
+  /** Appends launches that are not the model's. */
+  custom(encode: (pass: GPUComputePassEncoder) => void): void {
+    this.settle();
+    encode(this.#insidePass());
+    this.#pipeline = this.#group = undefined;
+  }
+
+  /** Hands everything flushed or encoded so far to the GPU. */
   submit(): void {
-    if (this.#encoder) {
-      this.#endPass();
-      this.#uniforms?.upload();
-      this.#device.queue.submit([this.#encoder.finish()]);
-      this.#encoder = undefined;
-      this.#launches = 0;
-      this.counters.submits++;
-      for (const buffer of this.#scratch) buffer.destroy();
-      this.#scratch = [];
-    }
+    this.settle();
+    this.#handOver();
+    this.#slot = 0;
     this.#buffers.sweep();
   }
 
-  /** Drops what was encoded and not submitted, after a failure. */
+  /** Drops what was not submitted, after a failure. */
   discard(): void {
+    this.#pending = [];
+    this.#slot = 0;
     this.#endPass();
     this.#encoder = undefined;
     this.#launches = 0;
-    this.#uniforms?.reset();
+    for (const buffer of this.#scratch) buffer.destroy();
+    this.#scratch = [];
   }
 
   destroy(): void {
     this.discard();
-    this.#uniforms?.buffer.destroy();
-    this.#groups.clear();
+    this.#uniforms?.destroy();
+    this.#plans.clear();
   }
 
-  #dispatch(words: Uint32Array, at: number, end: number): void {
-    const kernel = this.#kernels[words[at]!];
-    if (!kernel) throw new ModelError(`the command list names kernel ${words[at]} of ${this.#kernels.length}`);
-    const handles = at + 4;
-    const scalars = handles + kernel.bindings;
-    if (scalars + kernel.scalars !== end) {
-      throw new ModelError(`a launch of "${kernel.name}" has ${end - handles} arguments`);
-    }
-    if (this.#launches === LAUNCHES_PER_SUBMIT) this.submit();
-    const group = this.#group(kernel, words, handles);
-    this.#encoder ??= this.#device.createCommandEncoder();
-    const pass = (this.#pass ??= this.#encoder.beginComputePass());
-    if (this.#pipeline !== kernel.pipeline) pass.setPipeline(this.#pipeline = kernel.pipeline);
-    if (kernel.scalars > 0) {
-      this.#offset[0] = this.#uniforms!.push(words, scalars, end);
-      pass.setBindGroup(0, group, this.#offset, 0, 1);
-    } else {
-      pass.setBindGroup(0, group);
-    }
-    pass.dispatchWorkgroups(words[at + 1]!, words[at + 2], words[at + 3]);
+  /** For commands that have no place in a compute pass. */
+  outsidePass(): GPUCommandEncoder {
+    this.#endPass();
+    return (this.#encoder ??= this.#device.createCommandEncoder());
+  }
+
+  #launch(launch: Launch, words: Uint32Array): void {
+    const { kernel: { pipeline }, group, at, slot } = launch;
+    if (slot >= 0) this.#uniforms!.set(slot, words, launch.scalars, launch.end);
+    const [x, y, z] = [words[at]!, words[at + 1]!, words[at + 2]!];
+    if (this.timer) this.#endPass();
+    const pass = this.#pass ?? this.#insidePass(this.timer?.describe(launch, [x, y, z], words));
+    if (this.#pipeline !== pipeline) pass.setPipeline(this.#pipeline = pipeline);
+    if (this.#group !== group) pass.setBindGroup(0, this.#group = group);
+    pass.dispatchWorkgroups(x, y, z);
     this.#launches++;
     this.counters.dispatches++;
-  }
-
-  #group(kernel: CompiledKernel, words: Uint32Array, at: number): GPUBindGroup {
-    const { layout, bindings } = kernel;
-    let hash = layout.id;
-    for (let i = 0; i < bindings; i++) hash = (Math.imul(hash, 31) + (words[at + i]! >>> 6)) | 0;
-    let bucket = this.#groups.get(hash);
-    if (!bucket) this.#groups.set(hash, (bucket = []));
-    search: for (const cached of bucket) {
-      if (cached.layout !== layout) continue;
-      for (let i = 0; i < bindings; i++) if (cached.handles[i] !== words[at + i]) continue search;
-      return cached.group;
-    }
-    const handles = words.slice(at, at + bindings);
-    const resources: GPUBufferBinding[] = Array.from(handles, (handle) => this.#buffers.get(handle));
-    if (kernel.scalars > 0) resources.push(this.#uniforms!.binding);
-    const entries = resources.map(({ buffer, offset = 0, size }, binding) => (
-      { binding, resource: { buffer, offset, ...(size === undefined ? {} : { size }) } }));
-    const group = this.#device.createBindGroup({ label: kernel.name, layout: layout.group, entries });
-    bucket.push({ layout, handles, group });
-    this.counters.bindGroups++;
-    return group;
   }
 
   #copy(words: Uint32Array, at: number): void {
@@ -182,7 +175,7 @@ export class Commands {
     checkRange(target, to, bytes);
     const size = wholeWords(target, to, bytes);
     if (from % 4 !== 0) throw unaligned(from, bytes);
-    const encoder = this.#outsidePass();
+    const encoder = this.outsidePass();
     this.counters.copies++;
     if (source.buffer !== target.buffer) {
       encoder.copyBufferToBuffer(source.buffer, source.offset + from, target.buffer, target.offset + to, size);
@@ -199,7 +192,7 @@ export class Commands {
     const [offset, bytes, value] = [words[at + 1]!, words[at + 2]!, words[at + 3]!];
     checkRange(block, offset, bytes);
     const size = wholeWords(block, offset, bytes);
-    const encoder = this.#outsidePass();
+    const encoder = this.outsidePass();
     this.counters.copies++;
     if (value === 0) {
       encoder.clearBuffer(block.buffer, block.offset + offset, size);
@@ -220,53 +213,26 @@ export class Commands {
     return buffer;
   }
 
-  #outsidePass(): GPUCommandEncoder {
-    this.#endPass();
-    return (this.#encoder ??= this.#device.createCommandEncoder());
+  #insidePass(descriptor?: GPUComputePassDescriptor): GPUComputePassEncoder {
+    this.#encoder ??= this.#device.createCommandEncoder();
+    return (this.#pass ??= this.#encoder.beginComputePass(descriptor));
   }
 
   #endPass(): void {
     this.#pass?.end();
-    this.#pass = undefined;
-    this.#pipeline = undefined;
-  }
-}
-
-/** One buffer that holds the scalars of all launches of a submit, each launch at an offset of its own. */
-class Uniforms {
-  readonly buffer: GPUBuffer;
-  readonly binding: GPUBufferBinding;
-  readonly #queue: GPUQueue;
-  readonly #stride: number;
-  readonly #words: Uint32Array<ArrayBuffer>;
-  #used = 0; // bytes
-
-  constructor(device: GPUDevice, scalars: number) {
-    const size = Math.ceil(scalars / 4) * 16;
-    const alignment = device.limits.minUniformBufferOffsetAlignment;
-    this.#stride = Math.ceil(size / alignment) * alignment;
-    this.#words = new Uint32Array((this.#stride / 4) * UNIFORM_SLOTS);
-    this.#queue = device.queue;
-    this.buffer = device.createBuffer({ size: this.#words.byteLength, usage: USAGE.UNIFORM | USAGE.COPY_DST });
-    this.binding = { buffer: this.buffer, size };
+    this.#pass = this.#pipeline = this.#group = undefined;
   }
 
-  /** Takes a launch's scalars, words[from..to); gives their dynamic offset. */
-  push(words: Uint32Array, from: number, to: number): number {
-    const offset = this.#used;
-    for (let i = from; i < to; i++) this.#words[offset / 4 + i - from] = words[i]!;
-    this.#used += this.#stride;
-    return offset;
-  }
-
-  /** Call right before the submit of the launches. */
-  upload(): void {
-    if (this.#used > 0) this.#queue.writeBuffer(this.buffer, 0, this.#words, 0, this.#used / 4);
-    this.#used = 0;
-  }
-
-  reset(): void {
-    this.#used = 0;
+  #handOver(): void {
+    if (!this.#encoder) return;
+    this.#endPass();
+    this.#uniforms?.upload();
+    this.#device.queue.submit([this.#encoder.finish()]);
+    this.#encoder = undefined;
+    this.#launches = 0;
+    this.counters.submits++;
+    for (const buffer of this.#scratch) buffer.destroy();
+    this.#scratch = [];
   }
 }
 

@@ -25,6 +25,8 @@ interface Exports {
   tvmw_release(object: number): void;
   tvmw_error(): number;
   tvmw_trim(): void;
+  /** Packages of earlier versions don't have it. */
+  tvmw_unused?(): bigint;
 }
 
 const EXPORTS = [
@@ -55,7 +57,10 @@ export class Host {
     const memory = (): WebAssembly.Memory => linked.exports!.memory;
     const webgpu: Record<string, (...args: never[]) => unknown> = {
       alloc: (size: number) => buffers.allocate(size >>> 0, "model"),
-      free: (handle: number) => { buffers.release(handle); },
+      free: (handle: number) => {
+        commands.settle(); // lists before this may name it
+        buffers.release(handle);
+      },
       write: (handle: number, offset: number, at: number, length: number) => {
         commands.write(handle, offset >>> 0, new Uint8Array(memory().buffer, at >>> 0, length >>> 0));
       },
@@ -98,6 +103,16 @@ export class Host {
   /** Gives pooled device memory that is not in use back to the GPU. */
   trim(): void {
     this.#enter(() => { this.#exports.tvmw_trim(); });
+  }
+
+  /** Bytes of device memory that the model keeps for later runs. */
+  unused(): number {
+    return Number(this.#exports.tvmw_unused?.() ?? 0n);
+  }
+
+  /** From here on every call fails with this. */
+  giveUp(error: TvmWebgpuError): void {
+    this.#broken ??= error;
   }
 
   /** Runs code that calls into the wasm; what passes through its frames breaks the instance. */

@@ -1,7 +1,9 @@
 /** @file The npm package's face: everything a user of tvm-webgpu may import. */
 export { loadModel, type LoadOptions, type LoadReport } from "./load.ts";
 export { clearCache, folderCache, type PackageCache } from "./cache.ts";
-export type { CpuTensor, Inputs, Model, RunOptions } from "./model.ts";
+export type { CpuTensor, Inputs, Memory, Model, ProfileOptions, RunOptions } from "./model.ts";
+export type { ImageInput, ImageOptions, ImageSource, RawImage } from "./pictures.ts";
+export type { KernelProfile, LaunchProfile, Profile } from "./profile.ts";
 export type { GpuResult } from "./results.ts";
 export type { GpuTensor, Input, ModelObject, Tensor } from "./tensor.ts";
 export type { DType, TypedArray } from "./dtype.ts";

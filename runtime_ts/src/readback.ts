@@ -1,5 +1,5 @@
 /** @file Pieces of device memory in, typed arrays out, through staging buffers that are mapped and then used again. */
-import type { Commands } from "./commands.ts";
+import type { Commands, Counters } from "./commands.ts";
 import { MAP_READ, USAGE } from "./device.ts";
 import { dtypeInfo, product, viewAs, type DType } from "./dtype.ts";
 import type { Value } from "./host.ts";
@@ -13,9 +13,14 @@ export class Readback {
   readonly #device: GPUDevice;
   #idle: GPUBuffer[] = [];
   readonly #busy = new Set<GPUBuffer>();
+  readonly #counters: Counters;
+  /** Of the staging buffers that there are, and the most there were. */
+  bytes = 0;
+  peak = 0;
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, counters: Counters) {
     this.#device = device;
+    this.#counters = counters;
   }
 
   /** Appends the copies; the function it gives reads them once they are submitted. Call it, whatever comes. */
@@ -31,6 +36,7 @@ export class Readback {
     const staging = this.#take(size);
     this.#busy.add(staging);
     for (const { value, bytes, at } of places) {
+      this.#counters.downloaded += bytes;
       if (bytes > 0) commands.copyOut(value.handle, value.offset, bytes, staging, at);
     }
     return async () => {
@@ -45,22 +51,35 @@ export class Readback {
 
   /** Ends the reads under way, too. */
   destroy(): void {
-    for (const buffer of [...this.#idle, ...this.#busy]) buffer.destroy();
+    for (const buffer of [...this.#idle, ...this.#busy]) this.#drop(buffer);
     this.#idle = [];
     this.#busy.clear();
+  }
+
+  /** Gives back what no read needs. */
+  trim(): void {
+    for (const buffer of this.#idle) this.#drop(buffer);
+    this.#idle = [];
+  }
+
+  #drop(buffer: GPUBuffer): void {
+    this.bytes -= buffer.size;
+    buffer.destroy();
   }
 
   #take(size: number): GPUBuffer {
     // Not one that is far too large: its memory would be held for nothing.
     const fit = this.#idle.findIndex((buffer) => buffer.size >= size && buffer.size <= 4 * size);
     if (fit >= 0) return this.#idle.splice(fit, 1)[0]!;
+    this.bytes += size;
+    this.peak = Math.max(this.peak, this.bytes);
     return this.#device.createBuffer({ size, usage: USAGE.MAP_READ | USAGE.COPY_DST });
   }
 
   #keep(buffer: GPUBuffer): void {
     if (!this.#busy.delete(buffer)) return;
     this.#idle.push(buffer);
-    if (this.#idle.length > MOST_KEPT) this.#idle.shift()!.destroy();
+    if (this.#idle.length > MOST_KEPT) this.#drop(this.#idle.shift()!);
   }
 }
 

@@ -2,6 +2,7 @@
 import { dtypeInfo, product, type DType, type TypedArray } from "./dtype.ts";
 import { InputError } from "./errors.ts";
 import type { Entry, Port, SimplePort, TensorPort } from "./manifest.ts";
+import { isImage, pictureOf, type ImageInput, type ImageSource, type Picture } from "./pictures.ts";
 
 /** Elements in row-major order, in the typed array of their dtype (bool: Uint8Array; float16: Float16Array or bits). */
 export interface Tensor {
@@ -25,7 +26,7 @@ export interface ModelObject {
   dispose(): void;
 }
 
-export type Input = Tensor | GpuTensor | ModelObject | number | bigint;
+export type Input = Tensor | GpuTensor | ImageSource | ImageInput | ModelObject | number | bigint;
 
 /** What each symbol stands for in one call, and the input that said it. */
 type Symbols = Map<string, { readonly value: number; readonly from: string }>;
@@ -33,6 +34,7 @@ type Symbols = Map<string, { readonly value: number; readonly from: string }>;
 /** An input beside the port that it fits. */
 export type Argument =
   | { readonly port: TensorPort; readonly tensor: Tensor | GpuTensor }
+  | { readonly port: TensorPort; readonly picture: Picture }
   | { readonly port: SimplePort; readonly value: bigint }
   | { readonly port: SimplePort; readonly object: ModelObject };
 
@@ -54,7 +56,12 @@ export function checkInputs(entry: Entry, inputs: Readonly<Record<string, Input>
       case "int":
       case "shape": return { port, value: asInt(port.name, input) };
       case "object": return { port, object: asObject(port.name, input) };
-      case "tensor": return { port, tensor: asTensor(port, input, symbols) };
+      case "tensor": {
+        if (typeof input !== "object" || !isImage(input)) return { port, tensor: asTensor(port, input, symbols) };
+        const picture = pictureOf(port, input);
+        checkShape(port, picture.dtype, picture.shape, symbols);
+        return { port, picture };
+      }
     }
   });
 }
@@ -89,6 +96,27 @@ function asTensor(port: TensorPort, input: Input, symbols: Symbols): Tensor | Gp
   }
   const shape: readonly number[] = input.shape;
   const dtype = "buffer" in input ? input.dtype : (input.dtype ?? dtypeOfData(port.dtype, input.data));
+  const given = checkShape(port, dtype, shape, symbols);
+  const elements = product(shape);
+  const { bytes, arrays } = dtypeInfo(port.dtype);
+  if ("buffer" in input) {
+    const end = (input.offset ?? 0) + elements * bytes;
+    if (end > input.buffer.size) fail(`${given} ends at byte ${end} of a buffer of ${input.buffer.size} bytes`);
+    return input;
+  }
+  if (!arrays.some((array) => input.data instanceof array)) {
+    fail(`${port.dtype} data must be ${arrays.map(({ name }) => name).join(" or ")}, not ${nameOf(input.data)}`);
+  }
+  if (input.data.length !== elements) fail(`${given} has ${elements} elements, the data ${input.data.length}`);
+  return input;
+}
+
+/** Holds dtype and shape against the port's, and binds its symbols; gives the type as text. @throws InputError */
+function checkShape(port: TensorPort, dtype: string, shape: readonly number[], symbols: Symbols): string {
+  const fail: (problem: string) => never = (problem) => {
+    throw new InputError(`input "${port.name}": ${problem}`);
+  };
+  const wanted = typeText(port.dtype, port.shape);
   const given = typeText(dtype, shape);
   if (dtype !== port.dtype || shape.length !== port.shape.length) fail(`expected ${wanted}, got ${given}`);
   port.shape.forEach((extent, axis) => {
@@ -102,18 +130,7 @@ function asTensor(port: TensorPort, input: Input, symbols: Symbols): Tensor | Gp
       fail(`expected ${wanted}${where}, got ${given}`);
     }
   });
-  const elements = product(shape);
-  const { bytes, arrays } = dtypeInfo(port.dtype);
-  if ("buffer" in input) {
-    const end = (input.offset ?? 0) + elements * bytes;
-    if (end > input.buffer.size) fail(`${given} ends at byte ${end} of a buffer of ${input.buffer.size} bytes`);
-    return input;
-  }
-  if (!arrays.some((array) => input.data instanceof array)) {
-    fail(`${port.dtype} data must be ${arrays.map(({ name }) => name).join(" or ")}, not ${nameOf(input.data)}`);
-  }
-  if (input.data.length !== elements) fail(`${given} has ${elements} elements, the data ${input.data.length}`);
-  return input;
+  return given;
 }
 
 /** The dtype to call the data by in a message: the port's if it can hold it, else the array's own. */

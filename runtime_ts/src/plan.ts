@@ -1,0 +1,164 @@
+/**
+ * @file A command list in, its plan out: which pipeline and bind group each launch takes. A list that differs only in
+ * grids, scalars and copied ranges has the same plan, so a repeated call looks nothing up.
+ */
+import type { Buffers } from "./buffers.ts";
+import { ModelError } from "./errors.ts";
+import type { CompiledKernel, KernelLayout } from "./kernels.ts";
+import { Uniforms } from "./uniforms.ts";
+
+export const OPCODE = { dispatch: 1, copy: 2, fill: 3 } as const;
+
+export interface Launch {
+  readonly kernel: CompiledKernel;
+  readonly group: GPUBindGroup;
+  /** Where its grid stands in the list: x, y, z. */
+  readonly at: number;
+  /** Its scalars: words[scalars..end), in this slot of the uniforms. */
+  readonly scalars: number;
+  readonly end: number;
+  readonly slot: number;
+}
+
+/** A copy or a fill: everything is read from the list, its words after the first beginning at `at`. */
+export interface Move {
+  readonly kernel?: undefined;
+  readonly opcode: typeof OPCODE.copy | typeof OPCODE.fill;
+  readonly at: number;
+}
+
+export interface Plan {
+  readonly steps: readonly (Launch | Move)[];
+  /** The slot that the launch after this list may take. */
+  readonly nextSlot: number;
+}
+
+interface KnownPlan extends Plan {
+  readonly words: Uint32Array;
+  /** All ones where a list of this plan has the same word. */
+  readonly fixed: Uint32Array;
+  readonly firstSlot: number;
+}
+
+interface KnownGroup {
+  readonly layout: KernelLayout;
+  readonly handles: Uint32Array;
+  readonly slot: number;
+  readonly group: GPUBindGroup;
+}
+
+/** Lists of one length that are remembered; of these the oldest goes. */
+const MOST_ALIKE = 16;
+const MOST_WORDS = 1 << 20;
+const MOST_GROUPS = 1 << 15;
+const NO_SLOT = -1;
+
+export class Plans {
+  readonly #device: GPUDevice;
+  readonly #buffers: Buffers;
+  readonly #kernels: readonly CompiledKernel[];
+  readonly #uniforms: Uniforms | undefined;
+  readonly #plans = new Map<number, KnownPlan[]>();
+  /** By a hash of layout, slot and handles; the few of one hash are told apart by comparing. */
+  readonly #groups = new Map<number, KnownGroup[]>();
+  #epoch = 0;
+  #words = 0;
+  /** Bind groups made so far. */
+  groupsMade = 0;
+
+  constructor(
+    device: GPUDevice, buffers: Buffers, kernels: readonly CompiledKernel[], uniforms: Uniforms | undefined,
+  ) {
+    this.#device = device;
+    this.#buffers = buffers;
+    this.#kernels = kernels;
+    this.#uniforms = uniforms;
+  }
+
+  /** @throws ModelError if it is no command list. */
+  of(words: Uint32Array, firstSlot: number): Plan {
+    const full = this.#words > MOST_WORDS || this.#groups.size > MOST_GROUPS;
+    if (full || this.#epoch !== this.#buffers.epoch) this.clear();
+    let alike = this.#plans.get(words.length);
+    if (!alike) this.#plans.set(words.length, (alike = []));
+    for (const plan of alike) if (plan.firstSlot === firstSlot && matches(plan, words)) return plan;
+    const plan = this.#decode(words, firstSlot);
+    alike.unshift(plan);
+    this.#words += words.length;
+    if (alike.length > MOST_ALIKE) this.#words -= alike.pop()!.words.length;
+    return plan;
+  }
+
+  clear(): void {
+    this.#plans.clear();
+    this.#groups.clear();
+    this.#words = 0;
+    this.#epoch = this.#buffers.epoch;
+  }
+
+  #decode(words: Uint32Array, firstSlot: number): KnownPlan {
+    const steps: (Launch | Move)[] = [];
+    const fixed = new Uint32Array(words.length);
+    let slot = firstSlot;
+    for (let at = 0; at < words.length;) {
+      const head = words[at]!;
+      const end = at + (head >>> 8);
+      if (end === at || end > words.length) throw new ModelError(`the command list breaks off at word ${at}`);
+      fixed[at] = ~0;
+      const opcode = head & 0xff;
+      if (opcode === OPCODE.dispatch) {
+        const launch = this.#launch(words, at + 1, end, slot);
+        fixed[at + 1] = ~0;
+        fixed.fill(~0, at + 5, launch.scalars);
+        if (launch.slot !== NO_SLOT) slot = Uniforms.after(slot);
+        steps.push(launch);
+      } else if (opcode === OPCODE.copy || opcode === OPCODE.fill) {
+        steps.push({ opcode, at: at + 1 });
+      } else {
+        throw new ModelError(`the command list has the unknown opcode ${opcode}: update tvm-webgpu`);
+      }
+      at = end;
+    }
+    return { steps, firstSlot, nextSlot: slot, words: words.slice(), fixed };
+  }
+
+  #launch(words: Uint32Array, at: number, end: number, slot: number): Launch {
+    const kernel = this.#kernels[words[at]!];
+    if (!kernel) throw new ModelError(`the command list names kernel ${words[at]} of ${this.#kernels.length}`);
+    const handles = at + 4;
+    const scalars = handles + kernel.bindings;
+    if (scalars + kernel.scalars !== end) {
+      throw new ModelError(`a launch of "${kernel.name}" has ${end - handles} arguments`);
+    }
+    const taken = kernel.scalars > 0 ? slot : NO_SLOT;
+    const group = this.#group(kernel, words.slice(handles, scalars), taken);
+    return { kernel, group, at: at + 1, scalars, end, slot: taken };
+  }
+
+  #group(kernel: CompiledKernel, handles: Uint32Array, slot: number): GPUBindGroup {
+    const { layout } = kernel;
+    let hash = Math.imul(layout.id, 31) + slot;
+    for (const handle of handles) hash = (Math.imul(hash, 31) + (handle >>> 6)) | 0;
+    let bucket = this.#groups.get(hash);
+    if (!bucket) this.#groups.set(hash, (bucket = []));
+    const known = bucket.find((each) => each.layout === layout && each.slot === slot && equal(each.handles, handles));
+    if (known) return known.group;
+    const resources: GPUBufferBinding[] = Array.from(handles, (handle) => this.#buffers.get(handle));
+    if (slot !== NO_SLOT) resources.push(this.#uniforms!.binding(slot));
+    const entries = resources.map(({ buffer, offset = 0, size }, binding) => (
+      { binding, resource: { buffer, offset, ...(size === undefined ? {} : { size }) } }));
+    const group = this.#device.createBindGroup({ label: kernel.name, layout: layout.group, entries });
+    bucket.push({ layout, handles, slot, group });
+    this.groupsMade++;
+    return group;
+  }
+}
+
+function matches({ words: own, fixed }: KnownPlan, words: Uint32Array): boolean {
+  for (let i = 0; i < own.length; i++) if ((own[i]! ^ words[i]!) & fixed[i]!) return false;
+  return true;
+}
+
+function equal(a: Uint32Array, b: Uint32Array): boolean {
+  return a.every((word, i) => word === b[i]);
+}
