@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import tvm
 import tvm_ffi
@@ -56,15 +57,31 @@ def _wants(func: tvm.ir.BaseFunc) -> bool:
     return isinstance(func, tirx.PrimFunc) and not func.attrs.get("tirx.is_scheduled", False)
 
 
+@dataclass(frozen=True)
+class Scheduled:
+    """A scheduled function, and the same lowered to flat loops over flat buffers."""
+
+    func: tirx.PrimFunc
+    flat: tirx.PrimFunc
+
+
 class Scheduler:
     """Schedules single PrimFuncs for fixed limits; equal functions are scheduled once."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
-        self._done: dict[int, list[tuple[tirx.PrimFunc, tirx.PrimFunc]]] = {}
+        self._done: dict[int, list[tuple[tirx.PrimFunc, Scheduled]]] = {}
+
+    def flat(self, func: tirx.PrimFunc, name: str) -> tirx.PrimFunc:
+        """`func` scheduled and lowered to flat loops, with its attributes. Raises UnsupportedError."""
+        attrs = {key: value for key, value in func.attrs.items() if key != "global_symbol"} if func.attrs else {}
+        return self._known(func, name).flat.with_attr({**attrs, "global_symbol": name})
 
     def __call__(self, func: tirx.PrimFunc, name: str) -> tirx.PrimFunc:
         """The scheduled form of `func`; `name` is only for messages. Raises UnsupportedError."""
+        return self._known(func, name).func
+
+    def _known(self, func: tirx.PrimFunc, name: str) -> Scheduled:
         entries = self._done.setdefault(tvm_ffi.structural_hash(func, map_free_vars=True), [])
         for known, scheduled in entries:
             if tvm_ffi.structural_equal(known, func, map_free_vars=True):
@@ -73,18 +90,19 @@ class Scheduler:
         entries.append((func, scheduled))
         return scheduled
 
-    def _schedule(self, func: tirx.PrimFunc, name: str) -> tirx.PrimFunc:
+    def _schedule(self, func: tirx.PrimFunc, name: str) -> Scheduled:
         reasons = []
         for rule_name, rule in RULES:
             try:
                 result = rule(func, self.limits)
                 scheduled = result.mod["main"] if isinstance(result, s_tir.Schedule) else result
-                verify(scheduled, self.limits)
+                flat = verify(scheduled, self.limits)
             except (NotApplicable, *PRIMITIVE_ERRORS) as error:
                 reasons.append(f"{rule_name}: {_last_line(error)}")
                 continue
             LOG.debug("%s: %s", name, rule_name)
-            return scheduled.with_attr("tirx.is_scheduled", True).with_attr("tvm_webgpu.schedule", rule_name)
+            marks = {"tirx.is_scheduled": True, "tvm_webgpu.schedule": rule_name}
+            return Scheduled(scheduled.with_attr(marks), flat.with_attr(marks))
         raise UnsupportedError(f"no WebGPU schedule for `{name}`: {'; '.join(reasons)}")
 
 

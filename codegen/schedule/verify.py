@@ -26,13 +26,17 @@ _LOWER = (
 )
 
 
-def verify(func: tirx.PrimFunc, limits: Limits) -> None:
-    """Lowers `func` to flat loops and checks threads, workgroup memory, and that every store is inside a kernel."""
+def verify(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
+    """Lowers `func` to flat loops and checks threads, workgroup memory, and that every store is inside a kernel.
+
+    Gives the flat form, so that it need not be lowered again.
+    """
     target = tvm.target.Target({"kind": "webgpu", "host": "llvm"})
     mod = tvm.IRModule({"main": func.with_attr("global_symbol", "main").with_attr("target", target)})
     lowered = tvm.transform.Sequential([p() for p in _LOWER])(mod)["main"]
     _Checker(limits).statement(lowered.body, {}, {"shared": 0})
     tirx.transform.VerifyMemory()(tvm.IRModule({"main": lowered}))
+    return lowered.without_attr("target")
 
 
 class _Checker:

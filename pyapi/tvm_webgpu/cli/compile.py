@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an input's shape, of numbers and names, e.g. input=1,3,224,224 (ONNX; repeatable)",
     )
     parser.add_argument(
+        "--nocache", action="store_true", help="compile every kernel anew instead of using those kept on disk"
+    )
+    parser.add_argument(
         "--types", action="store_true", help="also write types.d.ts, TypeScript declarations of the entry functions"
     )
 
@@ -81,6 +84,7 @@ def main(options: argparse.Namespace) -> int:
             shapes=shapes,
             features=sorted(features),
             mixed_precision=options.mixed_precision,
+            cache=not options.nocache,
             progress=listener,
         )
     path = package.save(options.output)

@@ -15,11 +15,12 @@ import tvm_webgpu
 from tvm_webgpu.errors import InputError, InvalidModuleError, UnsupportedError
 from tvm_webgpu.package import Entry, Package
 from tvm_webgpu.pipeline import graph
+from tvm_webgpu.pipeline.cache import Cache, default_folder
 from tvm_webgpu.pipeline.frontends import load_model
 from tvm_webgpu.pipeline.host import build_host
-from tvm_webgpu.pipeline.kernels import build_kernels
+from tvm_webgpu.pipeline.kernels import compile_functions
 from tvm_webgpu.pipeline.limits import required_limits
-from tvm_webgpu.pipeline.lower import lower
+from tvm_webgpu.pipeline.lower import kernel_names, lower
 from tvm_webgpu.pipeline.model import ImportOptions, Model
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
 from tvm_webgpu.pipeline.progress import Listener, Progress
@@ -44,6 +45,7 @@ def compile(
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     features: Iterable[str] = (),
     mixed_precision: bool = False,
+    cache: bool = True,
     progress: Listener | None = None,
 ) -> Package:
     """Compiles a model for WebGPU and WebAssembly.
@@ -60,6 +62,7 @@ def compile(
     features: more target features by name, e.g. "f16".
     mixed_precision: compute matrix products and convolutions of a float32 model in float16, accumulated in
         float32; inputs and outputs keep their dtypes. Needs the feature f16 to be fast.
+    cache: keep compiled kernels on disk (docs/compiling.md) and use what is kept.
     progress: called with (phase, steps done, steps in all).
 
     Raises InputError for a model or target that can't be read, and UnsupportedError for one that is beyond
@@ -72,16 +75,17 @@ def compile(
     with report.phase("import"):
         options = ImportOptions(name, dict(shapes or {}), dict(params or {}))
         imported = load_model(model, options)
-    return _build(imported, resolved, mixed_precision, report)
+    return _build(imported, resolved, mixed_precision, Cache(default_folder() if cache else None), report)
 
 
-def _build(model: Model, target: Target, mixed_precision: bool, report: Progress) -> Package:
+def _build(model: Model, target: Target, mixed_precision: bool, cache: Cache, report: Progress) -> Package:
     mod = _mark_inputs(model)
     with target:
         with report.phase("simplify"):
             mod = tvm.transform.Sequential(graph.simplify(target, mixed_precision))(mod)
-        with report.phase("schedule"):
+        with report.phase("fuse"):
             mod = tvm.transform.Sequential(graph.to_kernels(target))(mod)
+            names = kernel_names(mod)
         with report.phase("plan"):
             functions = graph.entry_functions(mod)
             lifted = lift_constants(mod, functions, model.constant_names)
@@ -89,8 +93,8 @@ def _build(model: Model, target: Target, mixed_precision: bool, report: Progress
             storage = {name: storage_of(func) for name, func in graph.entry_functions(mod).items()}
             mod = tvm.transform.Sequential(graph.to_runtime_calls(target))(mod)
         with report.phase("lower"):
-            lowered = lower(mod, target)
-    kernels = build_kernels(lowered.device, target, report)
+            lowered = lower(mod, names, target)
+        launchers, kernels = compile_functions(lowered.kernels, target, cache, report)
     entries = tuple(
         Entry(
             name,
@@ -102,7 +106,9 @@ def _build(model: Model, target: Target, mixed_precision: bool, report: Progress
         for name, func in functions.items()
     )
     with report.phase("host"):
-        wasm = build_host(lowered, kernels, entries, len(lifted.params), target)
+        lowered.host.update(launchers)
+        wasm = build_host(lowered, kernels, entries, len(lifted.params), target, cache)
+    cache.trim()
     used = {feature for kernel in kernels.kernels for feature in kernel.features}
     memory = [module.workgroup_memory_bytes for module in kernels.modules.values()]
     return Package(

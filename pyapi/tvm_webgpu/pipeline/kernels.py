@@ -1,19 +1,28 @@
-"""Device functions to shaders: TIR -> SPIR-V -> spirv-val -> spirv-opt -> WGSL, each distinct kernel once."""
+"""Kernel functions to shaders: scheduled, lowered, TIR -> SPIR-V -> spirv-val -> spirv-opt -> WGSL, each on its own.
+
+What is made of a function (`Compiled`) depends on nothing but the function and the target, and so is cached.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import struct
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-import tvm_ffi
+import tvm
 from tvm import tirx
 from tvm.target import Target
 
 from tvm_webgpu import spirv_tools
-from tvm_webgpu.codegen import spirv, wgsl
+from tvm_webgpu.codegen import schedule, spirv, wgsl
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.package import Kernel, Scalar
+from tvm_webgpu.pipeline.cache import Cache
+from tvm_webgpu.pipeline.lower import split, split_flat
 from tvm_webgpu.pipeline.progress import Progress
 from tvm_webgpu.pipeline.target import storage_buffers
 
@@ -32,6 +41,58 @@ OPTIMIZER_PASSES = (
 MAX_NAME = 56
 """TVM names a kernel after all operators fused in it; shaders and manifests are better off without hundreds of them."""
 
+OP_NAME, OP_MEMBER_NAME, OP_ENTRY_POINT = 5, 6, 15
+
+
+@dataclass(frozen=True)
+class Shader:
+    """A device function's name, how it is launched (its `spirv` is empty), and the shader it became."""
+
+    function: str
+    module: spirv.KernelModule
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What became of a kernel function: its launcher on the host, and its shaders."""
+
+    host: tvm.IRModule
+    shaders: tuple[Shader, ...]
+
+    def to_bytes(self) -> bytes:
+        shaders = [
+            {
+                "function": shader.function,
+                "module": {**asdict(shader.module), "spirv": "", "features": sorted(shader.module.features)},
+                "kernel": {**asdict(shader.kernel), "spirv": base64.b64encode(shader.kernel.spirv).decode()},
+            }
+            for shader in self.shaders
+        ]
+        return zlib.compress(json.dumps({"host": tvm.ir.save_json(self.host), "shaders": shaders}).encode(), 1)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Compiled:
+        content = json.loads(zlib.decompress(data))
+        return Compiled(tvm.ir.load_json(content["host"]), tuple(map(_shader_from_json, content["shaders"])))
+
+
+def _shader_from_json(data: dict) -> Shader:
+    module, kernel = data["module"], data["kernel"]
+    module |= {
+        "spirv": b"",
+        "bindings": tuple(spirv.Binding(**binding) for binding in module["bindings"]),
+        "scalars": tuple(spirv.Scalar(**scalar) for scalar in module["scalars"]),
+        "features": frozenset(module["features"]),
+        **{name: tuple(module[name]) for name in ("launch_tags", "workgroup_size", "grid")},
+    }
+    kernel |= {
+        "spirv": base64.b64decode(kernel["spirv"]),
+        "scalars": tuple(Scalar(**scalar) for scalar in kernel["scalars"]),
+        **{name: tuple(kernel[name]) for name in ("workgroup_size", "bindings", "features")},
+    }
+    return Shader(data["function"], spirv.KernelModule(**module), Kernel(**kernel))
+
 
 @dataclass(frozen=True)
 class Kernels:
@@ -42,28 +103,71 @@ class Kernels:
     modules: Mapping[str, spirv.KernelModule]
 
 
-def build_kernels(functions: Mapping[str, tirx.PrimFunc], target: Target, progress: Progress | None = None) -> Kernels:
-    """Compiles every function; equal functions become one kernel, named after the first of them.
+def compile_functions(
+    functions: Mapping[str, tirx.PrimFunc], target: Target, cache: Cache | None = None, progress: Progress | None = None
+) -> tuple[tvm.IRModule, Kernels]:
+    """Compiles every function; gives the launchers as one host module, and the kernels.
 
-    UnsupportedError names the kernel and what it holds that has no form in WebGPU; an invalid SPIR-V module is
-    an error of ours and says so.
+    Equal kernels become one, named after the first of them. UnsupportedError names the kernel and what it holds that
+    has no form in WebGPU; an invalid SPIR-V module is an error of ours and says so.
     """
+    scheduler = schedule.Scheduler(schedule.Limits.of(target))
+    cache = cache or Cache()
+    host: dict[tvm.ir.GlobalVar, tvm.ir.BaseFunc] = {}
+    shaders: list[Shader] = []
+    for name, func in (progress or Progress()).steps("kernels", sorted(functions.items())):
+        entry = cache.path("kernel", str(target), name, tvm.ir.save_json(func))
+        kept = cache.get(entry)
+        compiled = Compiled.from_bytes(kept) if kept is not None else _compile(func, name, scheduler, target)
+        if kept is None:
+            cache.put(entry, compiled.to_bytes())
+        host |= dict(compiled.host.functions.items())
+        shaders += compiled.shaders
+    return tvm.IRModule(host), distinct(shaders)
+
+
+def _compile(func: tirx.PrimFunc, name: str, scheduler: schedule.Scheduler, target: Target) -> Compiled:
+    if func.attrs.get("tirx.is_scheduled", False):
+        host, device = split(tvm.IRModule({name: func}), target)
+    else:
+        host, device = split_flat(tvm.IRModule({name: scheduler.flat(func, name)}), target)
+    functions = sorted((gvar.name_hint, function) for gvar, function in device.functions.items())
+    return Compiled(host, tuple(build_shader(function, name, target) for name, function in functions))
+
+
+def build_shader(func: tirx.PrimFunc, name: str, target: Target) -> Shader:
+    """A lowered device function as a shader."""
+    module = spirv.emit(func, short_name(name), target)
+    return Shader(name, replace(module, spirv=b""), build_kernel(module, storage_buffers(target)))
+
+
+def distinct(shaders: list[Shader]) -> Kernels:
+    """Shaders that differ in names only become one kernel."""
     kernels: list[Kernel] = []
     index: dict[str, int] = {}
-    modules: dict[str, spirv.KernelModule] = {}
-    known: dict[int, list[tuple[tirx.PrimFunc, str]]] = {}
-    for name, func in (progress or Progress()).steps("kernels", functions.items()):
-        anonymous = func.without_attr("global_symbol")
-        same = known.setdefault(tvm_ffi.structural_hash(anonymous), [])
-        original = next((other for candidate, other in same if tvm_ffi.structural_equal(candidate, anonymous)), None)
-        if original is None:
-            same.append((anonymous, name))
-            modules[name] = spirv.emit(func, short_name(name), target)
-            index[name] = len(kernels)
-            kernels.append(build_kernel(modules[name], storage_buffers(target)))
-        else:
-            modules[name], index[name] = modules[original], index[original]
-    return Kernels(tuple(kernels), index, modules)
+    known: dict[bytes, int] = {}
+    for shader in sorted(shaders, key=lambda shader: shader.function):
+        kernel = shader.kernel
+        same = known.setdefault(_without_names(kernel), len(kernels))
+        if same == len(kernels):
+            kernels.append(kernel)
+        index[shader.function] = same
+    return Kernels(tuple(kernels), index, {shader.function: shader.module for shader in shaders})
+
+
+def _without_names(kernel: Kernel) -> bytes:
+    """A hash of the shader and its interface that does not depend on how things are called."""
+    words = struct.unpack(f"<{len(kernel.spirv) // 4}I", kernel.spirv) if kernel.spirv else ()
+    kept: list[int] = []
+    at = 5
+    while at < len(words):
+        length, op = max(words[at] >> 16, 1), words[at] & 0xFFFF
+        if op not in (OP_NAME, OP_MEMBER_NAME, OP_ENTRY_POINT):
+            kept += words[at : at + length]
+        at += length
+    interface = (kernel.workgroup_size, kernel.bindings, [scalar.dtype for scalar in kernel.scalars], kernel.features)
+    text = kernel.wgsl if not kernel.spirv else ""
+    return hashlib.sha256(struct.pack(f"<{len(kept)}I", *kept) + repr((interface, text)).encode()).digest()
 
 
 def short_name(name: str) -> str:

@@ -1,14 +1,16 @@
-"""From the planned graph to code: a host module for wasm32 and one device function per kernel.
+"""From the planned graph to code: host functions for wasm32, and device functions ready for emission.
 
-Relax's compiled mode turns each entry into a TIR function that calls the kernels' launchers and `vm.builtin.*`.
+Relax's compiled mode turns each entry into a TIR function that calls the kernels' launchers and `vm.builtin.*` by name,
+so kernels can be lowered apart from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import tvm
-from tvm import relax, tirx
+from tvm import relax, s_tir, tirx
 from tvm.relax.vm_build import VMExecutable, _vmcodegen
 from tvm.target import Target
 from tvm.tirx.build import split_host_device_mods
@@ -22,19 +24,58 @@ PASS_CONFIG = {
     "tirx.disable_cse_tir": True,
 }
 
+# What TVM's default pipeline does from flat loops over flat buffers on, without what PASS_CONFIG turns off and without
+# what is for other devices.
+FROM_FLAT = (
+    tirx.transform.BF16ComputeLegalize,
+    lambda: tirx.transform.NarrowDataType(32),
+    s_tir.transform.LoopPartition,
+    tirx.transform.VectorizeLoop,
+    s_tir.transform.HoistIfThenElse,
+    tirx.transform.UnrollLoop,
+    s_tir.transform.RenormalizeSplitPattern,
+    tirx.transform.StmtSimplify,
+    tirx.transform.RemoveNoOp,
+    s_tir.transform.RewriteUnsafeSelect,
+    tirx.transform.FP8ComputeLegalize,
+    tirx.transform.VerifyMemory,
+    tirx.transform.AnnotateEntryFunc,
+    lambda: s_tir.transform.ThreadSync("shared"),
+    lambda: s_tir.transform.ThreadSync("shared.dyn"),
+    lambda: s_tir.transform.ThreadSync("warp"),
+    s_tir.transform.InferFragment,
+    s_tir.transform.LowerThreadAllreduce,
+    s_tir.transform.MergeSharedMemoryAllocations,
+    tirx.transform.SplitHostDevice,
+    tirx.transform.MakePackedAPI,
+    tirx.transform.FP8StorageLegalize,
+    tirx.transform.BF16StorageLegalize,
+)
+
 
 @dataclass(frozen=True)
 class Lowered:
-    """`host` holds `__vmtir__ENTRY`, the launchers and shape functions; `device` the kernels by name, sorted."""
+    """`host` holds `__vmtir__ENTRY` and shape functions, `kernels` the functions to compile for the device by name."""
 
     host: tvm.IRModule
-    device: dict[str, tirx.PrimFunc]
+    kernels: dict[str, tirx.PrimFunc]
     executable: VMExecutable
 
 
 def split(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, tvm.IRModule]:
     """Scheduled TIR functions to (host functions, device functions), both finalised for code generation."""
-    pipeline, finalize_host, _ = tvm.tirx.get_tir_pipeline("default")
+    pipeline, _, _ = tvm.tirx.get_tir_pipeline("default")
+    return _split(mod, target, pipeline)
+
+
+def split_flat(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, tvm.IRModule]:
+    """`split` of functions that are flat loops over flat buffers already."""
+    return _split(mod, target, tvm.transform.Sequential([make() for make in FROM_FLAT]))
+
+
+def _split(mod: tvm.IRModule, target: Target, pipeline: tvm.transform.Pass) -> tuple[tvm.IRModule, tvm.IRModule]:
+    _, finalize_host, _ = tvm.tirx.get_tir_pipeline("default")
+    mod = mod.with_attr("system_lib_prefix", "")
     with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         mod = pipeline(tirx.transform.BindTarget(target)(mod))
         host, devices = split_host_device_mods(mod)
@@ -43,8 +84,13 @@ def split(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, tvm.IRModule
         return host, spirv.lower(tvm.IRModule(functions, attrs=mod.attrs), target)
 
 
-def lower(mod: tvm.IRModule, target: Target) -> Lowered:
-    """Compiles the graph's control flow to TIR and splits everything into host and device code.
+def kernel_names(mod: tvm.IRModule) -> set[str]:
+    """The functions of a fused graph that are to run on the device: all in TIR, so far."""
+    return {gvar.name_hint for gvar, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)}
+
+
+def lower(mod: tvm.IRModule, kernels: Container[str], target: Target) -> Lowered:
+    """Compiles the graph's control flow to TIR and lowers it; the functions named in `kernels` are only set apart.
 
     UnsupportedError names a function that would have to read the device's data on the host.
     """
@@ -52,6 +98,7 @@ def lower(mod: tvm.IRModule, target: Target) -> Lowered:
     tir = _vmcodegen(builder, mod, "compiled")
     wasm32.check_host_functions(tir)
     functions = {gvar: func for gvar, func in tir.functions.items() if isinstance(func, tirx.PrimFunc)}
-    host, device = split(tvm.IRModule(functions).with_attr("system_lib_prefix", ""), target)
-    kernels = {gvar.name_hint: func for gvar, func in device.functions.items()}
-    return Lowered(host, dict(sorted(kernels.items())), builder.get())
+    host = {gvar: func for gvar, func in functions.items() if gvar.name_hint not in kernels}
+    host_mod, _ = split(tvm.IRModule(host), target)
+    device = {gvar.name_hint: func for gvar, func in functions.items() if gvar.name_hint in kernels}
+    return Lowered(host_mod, device, builder.get())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tvm
 from tvm.target import Target
 
-from tvm_webgpu.codegen import spirv
+from tvm_webgpu.codegen import schedule, spirv
 from tvm_webgpu.pipeline import graph
-from tvm_webgpu.pipeline.kernels import build_kernels
+from tvm_webgpu.pipeline.kernels import build_shader, distinct
 from tvm_webgpu.pipeline.lower import PASS_CONFIG
 from tvm_webgpu.pipeline.target import resolve_target
 
@@ -15,9 +15,8 @@ from tvm_webgpu.pipeline.target import resolve_target
 def relax_pipeline(target: Target) -> tvm.transform.Pass:
     """The default Relax pipeline for webgpu: kernels fused and scheduled by us, memory planned."""
     resolved = resolve_target(target)
-    return tvm.transform.Sequential(
-        [*graph.to_kernels(resolved), *graph.plan_memory(resolved), *graph.to_runtime_calls(resolved)]
-    )
+    passes = [*graph.to_kernels(resolved), schedule.apply(resolved)]
+    return tvm.transform.Sequential([*passes, *graph.plan_memory(resolved), *graph.to_runtime_calls(resolved)])
 
 
 def tir_pipeline(target: Target) -> tuple:
@@ -41,7 +40,7 @@ def build(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
 
     It can't be run by TVM's native runtime, which has no WebGPU device: `tvm_webgpu.compile` makes packages that run.
     """
-    functions = {gvar.name_hint: func for gvar, func in mod.functions.items()}
-    kernels = build_kernels(dict(sorted(functions.items())), resolve_target(target))
+    resolved = resolve_target(target)
+    kernels = distinct([build_shader(func, gvar.name_hint, resolved) for gvar, func in mod.functions.items()])
     texts = [f"// {kernel.name}: bindings {', '.join(kernel.bindings)}\n{kernel.wgsl}" for kernel in kernels.kernels]
     return tvm.get_global_func("runtime.SourceModuleCreate")("\n".join(texts), "wgsl")
