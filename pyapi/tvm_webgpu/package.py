@@ -1,27 +1,25 @@
 """A compiled model in memory: to and from a folder of manifest.json, model.wasm, kernels.wgsl and parameter shards.
 
-The format is that of docs/architecture.md; the same content always gives the same bytes.
+The format is that of docs/architecture.md (package_files.py writes and reads it).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tvm_webgpu.errors import PackageError
+from tvm_webgpu.errors import InputError, PackageError
+from tvm_webgpu.param_storage import STORAGES, Stored, store
 
-FORMAT = 1
 MANIFEST = "manifest.json"
-PARAM_ALIGNMENT = 256
-SHARD_BYTES = 16 << 20
-"""A parameter file is closed once it holds this many bytes, so that an executor can fetch several at once."""
+BASELINE = "baseline"
+"""What the package itself is called beside its variants."""
 
 Dim = int | str
 Json = dict[str, Any]
@@ -76,12 +74,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Param:
-    """A constant tensor, little-endian, in C order."""
+    """A constant tensor, little-endian, in C order; `stored` is its form in files, where that is not the same."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     data: bytes | memoryview = field(repr=False, compare=False)
+    stored: Stored | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,28 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Requirements:
+    """What a variant of a package asks of a device: WebGPU's features and limits, by their names."""
+
+    variant: str
+    features: tuple[str, ...]
+    limits: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The same model for more capable devices."""
+
+    name: str
+    package: Package
+
+
+@dataclass(frozen=True)
 class Package:
-    """A model ready to run. `requires` names WebGPU features and limits; `producer` the versions that made it."""
+    """A model ready to run. `features` and `limits` are WebGPU's; `producer` names the versions that made it.
+
+    `variants` hold the same entries for more capable devices, best first. `compressed` packages have files in gzip.
+    """
 
     name: str
     entries: tuple[Entry, ...]
@@ -117,6 +136,8 @@ class Package:
     features: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     producer: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+    compressed: bool = False
 
     def entry(self, name: str) -> Entry:
         """The entry of this name; PackageError, with the names there are, if there is none."""
@@ -132,59 +153,39 @@ class Package:
                 return kernel
         raise PackageError(f"package {self.name!r} has no kernel {name!r}; it has {_names(self.kernels)}")
 
+    def with_param_storage(self, storage: str) -> Package:
+        """The package, and its variants, with large parameters stored as float16 or int8 (param_storage.py says which).
+
+        Executors decode them when they load, so that files get smaller, not the memory of a running model. The values
+        that the model computes with are the decoded ones: float16 keeps 11 bits of each, int8 8 bits of the largest
+        of a channel. InputError for another storage.
+        """
+        if storage not in STORAGES:
+            raise InputError(f"parameters can't be stored as {storage!r}, only as {' or '.join(STORAGES)}")
+        return replace(
+            self,
+            params=tuple(_stored(param, storage) for param in self.params),
+            variants=tuple(
+                Variant(variant.name, variant.package.with_param_storage(storage)) for variant in self.variants
+            ),
+        )
+
+    def with_variants(self, variants: Sequence[Variant]) -> Package:
+        """The package with these variants, best first; InputError for a bad name, or entries that differ."""
+        names = [variant.name for variant in variants]
+        for name in names:
+            if not re.fullmatch(r"\w[\w-]*", name) or name == BASELINE or names.count(name) > 1:
+                raise InputError(f"{name!r} can't name a variant: names are words, each once, and not {BASELINE!r}")
+        for variant in variants:
+            if _signatures(variant.package) != _signatures(self):
+                raise InputError(f"variant {variant.name!r} has other entries, inputs or outputs than {self.name!r}")
+        return replace(self, variants=tuple(variants))
+
     def files(self) -> dict[str, bytes]:
-        """Every file of the package by its plain name, `manifest.json` last."""
-        wgsl, wgsl_spans = _concatenate([kernel.wgsl.encode() for kernel in self.kernels])
-        spirv, spirv_spans = _concatenate([kernel.spirv for kernel in self.kernels])
-        shards, placed = _shard(self.params)
-        content = {"model.wasm": self.wasm, "kernels.wgsl": wgsl, **shards}
-        roles = {"model.wasm": "wasm", "kernels.wgsl": "kernels", **dict.fromkeys(shards, "params")}
-        if spirv:
-            content["kernels.spv"], roles["kernels.spv"] = spirv, "debug"
-        manifest = {
-            "format": FORMAT,
-            "name": self.name,
-            "producer": dict(self.producer),
-            "requires": {"features": list(self.features), "limits": dict(sorted(self.limits.items()))},
-            "files": [
-                {"path": path, "role": roles[path], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                for path, data in content.items()
-            ],
-            "entries": [
-                {
-                    "name": entry.name,
-                    "inputs": [spec.to_json() for spec in entry.inputs],
-                    "outputs": [spec.to_json() for spec in entry.outputs],
-                    "params": list(entry.params),
-                    "storage": list(entry.storage),
-                }
-                for entry in self.entries
-            ],
-            "params": [
-                {
-                    "name": param.name,
-                    "dtype": param.dtype,
-                    "shape": list(param.shape),
-                    "file": path,
-                    "offset": offset,
-                    "bytes": len(param.data),
-                }
-                for param, (path, offset) in zip(self.params, placed, strict=True)
-            ],
-            "kernels": [
-                {
-                    "name": kernel.name,
-                    "wgsl": list(text),
-                    **({"spirv": list(binary)} if kernel.spirv else {}),
-                    "workgroup_size": list(kernel.workgroup_size),
-                    "bindings": list(kernel.bindings),
-                    "scalars": [{"name": scalar.name, "dtype": scalar.dtype} for scalar in kernel.scalars],
-                    "features": list(kernel.features),
-                }
-                for kernel, text, binary in zip(self.kernels, wgsl_spans, spirv_spans, strict=True)
-            ],
-        }
-        return {**content, MANIFEST: _dump(manifest).encode()}
+        """Every file of the package by its plain name, `manifest.json` last. The same content gives the same bytes."""
+        from tvm_webgpu.package_files import write
+
+        return write(self)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Writes the package as a folder, whole or not at all; an earlier package there is replaced.
@@ -214,145 +215,46 @@ class Package:
         return target
 
     @staticmethod
-    def load(directory: str | os.PathLike[str]) -> Package:
-        """Reads a folder and checks the format, every file's size and SHA-256; PackageError says what is wrong."""
-        root = Path(directory)
-        manifest = _read_manifest(root)
-        try:
-            content = {
-                record["path"]: _read_file(root, record)
-                for record in manifest["files"]
-                if record["role"] != "debug" or (root / _plain(record["path"])).is_file()
-            }
-            by_role = {record["role"]: content.get(record["path"], b"") for record in manifest["files"]}
-            wgsl, spirv = by_role["kernels"], content.get("kernels.spv", b"")
-            package = Package(
-                name=manifest["name"],
-                entries=tuple(
-                    Entry(
-                        entry["name"],
-                        tuple(map(TensorSpec.from_json, entry["inputs"])),
-                        tuple(map(TensorSpec.from_json, entry["outputs"])),
-                        tuple(entry["params"]),
-                        tuple(entry.get("storage", ())),
-                    )
-                    for entry in manifest["entries"]
-                ),
-                params=tuple(
-                    Param(
-                        param["name"],
-                        param["dtype"],
-                        tuple(param["shape"]),
-                        _slice(content[param["file"]], (param["offset"], param["bytes"]), param["name"]),
-                    )
-                    for param in manifest["params"]
-                ),
-                kernels=tuple(
-                    Kernel(
-                        kernel["name"],
-                        bytes(_slice(wgsl, kernel["wgsl"], kernel["name"])).decode(),
-                        tuple(kernel["workgroup_size"]),
-                        tuple(kernel["bindings"]),
-                        tuple(Scalar(scalar["name"], scalar["dtype"]) for scalar in kernel["scalars"]),
-                        tuple(kernel["features"]),
-                        bytes(_slice(spirv, kernel["spirv"], kernel["name"])) if spirv and "spirv" in kernel else b"",
-                    )
-                    for kernel in manifest["kernels"]
-                ),
-                wasm=by_role["wasm"],
-                features=tuple(manifest["requires"]["features"]),
-                limits=dict(manifest["requires"]["limits"]),
-                producer=dict(manifest["producer"]),
-            )
-            _check_references(package)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise PackageError(f"{root / MANIFEST} is damaged ({reason}); compile it again") from error
-        return package
+    def load(directory: str | os.PathLike[str], variant: str | None = None) -> Package:
+        """Reads a folder and checks the format, every file's size and SHA-256; PackageError says what is wrong.
+
+        With a variant's name, or "baseline", only that one is read, and it has no variants itself.
+        """
+        from tvm_webgpu.package_files import read
+
+        return read(Path(directory), variant)
+
+    @staticmethod
+    def requirements(directory: str | os.PathLike[str]) -> tuple[Requirements, ...]:
+        """What each variant in a folder requires, best first, the baseline last. Reads the manifest only."""
+        from tvm_webgpu.package_files import requirements
+
+        return requirements(Path(directory))
 
 
-def _dump(manifest: Mapping[str, object]) -> str:
-    """JSON with one line per list item at the second level: readable, and small next to a full indent."""
-    lines = []
-    for key, value in manifest.items():
-        if isinstance(value, list) and value:
-            items = ",\n    ".join(json.dumps(item, ensure_ascii=False) for item in value)
-            lines.append(f"  {json.dumps(key)}: [\n    {items}\n  ]")
-        else:
-            lines.append(f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+def choose_variant(
+    directory: str | os.PathLike[str], runs: Callable[[Requirements], bool], wanted: str | None = None
+) -> str:
+    """The name of the first variant in a folder that `runs` accepts, the baseline at last; or `wanted`, if it is there.
+
+    PackageError for an unknown name.
+    """
+    offered = Package.requirements(directory)
+    if wanted is None:
+        return next((each.variant for each in offered if runs(each)), BASELINE)
+    if wanted not in [each.variant for each in offered]:
+        names = ", ".join(each.variant for each in offered)
+        raise PackageError(f"the package {directory} has no variant {wanted!r}; it has {names}")
+    return wanted
 
 
-def _concatenate(parts: Sequence[bytes]) -> tuple[bytes, list[tuple[int, int]]]:
-    ends = [0]
-    for part in parts:
-        ends.append(ends[-1] + len(part))
-    return b"".join(parts), [(start, len(part)) for start, part in zip(ends, parts)]
+def _stored(param: Param, storage: str) -> Param:
+    stored = store(param.data, param.dtype, param.shape, storage)
+    return replace(param, data=stored.decode(param.dtype, param.shape), stored=stored) if stored else param
 
 
-def _shard(params: Sequence[Param]) -> tuple[dict[str, bytes], list[tuple[str, int]]]:
-    """The parameter files, and for each parameter its file and offset."""
-    shards: dict[str, bytearray] = {}
-    placed: list[tuple[str, int]] = []
-    current = bytearray()
-    for param in params:
-        if not shards or len(current) >= SHARD_BYTES:
-            current = shards.setdefault(f"params-{len(shards)}.bin", bytearray())
-        current.extend(bytes(-len(current) % PARAM_ALIGNMENT))
-        placed.append((f"params-{len(shards) - 1}.bin", len(current)))
-        current.extend(param.data)
-        current.extend(bytes(-len(current) % 4))
-    return {path: bytes(data) for path, data in shards.items()}, placed
-
-
-def _read_manifest(root: Path) -> Json:
-    path = root / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-    except OSError as error:
-        raise PackageError(f"{root} is not a package: can't read {MANIFEST} ({error.strerror})") from error
-    except ValueError as error:
-        raise PackageError(f"{path} is not valid JSON ({error}); compile it again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise PackageError(f"{path} has format {found!r}, this version reads {FORMAT}; compile the model again")
-    return manifest
-
-
-def _plain(path: str) -> str:
-    if path in ("", ".", "..") or "/" in path or "\\" in path or ":" in path:
-        raise PackageError(f"the manifest names a file outside of the package: {path!r}")
-    return path
-
-
-def _read_file(root: Path, record: Json) -> bytes:
-    path = _plain(record["path"])
-    try:
-        data = (root / path).read_bytes()
-    except OSError as error:
-        raise PackageError(f"can't read {root / path}: {error.strerror}; compile the package again") from error
-    if len(data) != record["bytes"]:
-        raise PackageError(f"{root / path} holds {len(data)} bytes, not {record['bytes']}; it is truncated")
-    if hashlib.sha256(data).hexdigest() != record["sha256"]:
-        raise PackageError(f"{root / path} does not match its SHA-256 in the manifest; it is damaged")
-    return data
-
-
-def _slice(data: bytes, span: Sequence[int], name: str) -> memoryview:
-    offset, length = span
-    if offset < 0 or length < 0 or offset + length > len(data):
-        raise PackageError(f"{name!r} lies outside of its file")
-    return memoryview(data)[offset : offset + length]
-
-
-def _check_references(package: Package) -> None:
-    """ValueError where an entry or a kernel names what executors could not look up."""
-    for entry in package.entries:
-        if not set(entry.params) <= set(range(len(package.params))):
-            raise ValueError(f"entry {entry.name!r} names a parameter that is not there")
-    for kernel in package.kernels:
-        if not set(kernel.bindings) <= {"read", "read_write"}:
-            raise ValueError(f"kernel {kernel.name!r} has a binding that is neither read nor read_write")
+def _signatures(package: Package) -> list[tuple[object, ...]]:
+    return [(entry.name, entry.inputs, entry.outputs) for entry in package.entries]
 
 
 def _names(items: Sequence[Entry] | Sequence[Kernel]) -> str:
