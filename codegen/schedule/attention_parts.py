@@ -20,8 +20,8 @@ from tvm.tirx.analysis import undefined_vars
 
 from .axis import Axis
 from .blocks import NotApplicable
-from .builder import i64
-from .nest import Nest, loads_of, nests_of, reads_in_place, substitute
+from .builder import Kernel, i64
+from .nest import Nest, loads_of, nests_of, offset_of, reads_in_place, substitute
 from .product import Operand, Product, direction, vector_store
 
 Values = dict[tirx.Var, tirx.Expr]
@@ -205,6 +205,8 @@ def _store(
         return held.buffer, tuple(substitute(i, ones) for i in held.indices), lambda value: value
     behind = nests[4]
     mapping = reads_in_place(behind, held.buffer, last)
+    if mapping is None:
+        mapping = _read_in_order(behind, held)
     if mapping is None or held.buffer in set(func.params):
         raise NotApplicable("the result is not read in place")
 
@@ -217,3 +219,16 @@ def _store(
 
     indices = tuple(substitute(substitute(i, mapping), ones) for i in behind.store.indices)
     return behind.store.buffer, indices, value
+
+
+def _read_in_order(behind: Nest, held: tirx.BufferStore) -> Values | None:
+    """The iterators of a nest that reads the buffer element by element in order, as a reshape does."""
+    kernel = Kernel()
+    position = kernel.variable("position", behind.spatial.extent)
+    values = behind.spatial.decode(position)
+    for load in loads_of(behind.store.value):
+        if load.source.same_as(held.buffer):
+            offset = kernel.simplify(substitute(offset_of(held.buffer, list(load.indices)), values))
+            if not kernel.analyzer.can_prove_equal(offset, position):
+                return None
+    return behind.spatial.decode(offset_of(held.buffer, list(held.indices)))

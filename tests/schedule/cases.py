@@ -9,10 +9,7 @@ import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax import op as R
-from tvm_webgpu.pipeline.passes.attention import legalize_attention
-
-# As the pipeline makes them.
-LEGALIZE = dict.fromkeys(("relax.nn.attention", "relax.nn.attention_bias"), legalize_attention)
+from tvm_webgpu.pipeline.passes.attention import LEGALIZE_ATTENTION
 
 F32, F16, I32, I64, BOOL = "float32", "float16", "int32", "int64", "bool"
 N = tvm.tirx.Var("n", "int64")
@@ -176,7 +173,7 @@ def functions(name: str) -> dict[str, tvm.tirx.PrimFunc]:
             out = bb.emit_output(bb.emit(spec.build(bb, *params)))
         bb.emit_func_output(out)
     passes = [
-        relax.transform.LegalizeOps(LEGALIZE),
+        relax.transform.LegalizeOps(LEGALIZE_ATTENTION),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
         relax.transform.FuseOps(),

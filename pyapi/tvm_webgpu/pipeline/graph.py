@@ -9,6 +9,8 @@ from tvm import relax
 from tvm.relax import backend, transform
 from tvm.target import Target
 
+from tvm_webgpu.pipeline.passes.attention import LEGALIZE_ATTENTION, RewriteAttention
+from tvm_webgpu.pipeline.passes.combine_products import CombineProducts
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
 from tvm_webgpu.pipeline.passes.dispatch_rows import DispatchRows
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
@@ -38,6 +40,8 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.tran
         *_fold(),
         FoldAffine(),
         transform.DeadCodeElimination(),
+        RewriteAttention(),
+        CombineProducts(),
         *([transform.ToMixedPrecision(out_dtype="float32"), *_fold()] if mixed_precision else []),
         PackWeights(),
         ShareExpressions(),
@@ -52,7 +56,7 @@ def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
         backend.DispatchSampling(),
         DispatchRows(target),
         backend.DispatchSortScan(),
-        transform.LegalizeOps(),
+        transform.LegalizeOps(LEGALIZE_ATTENTION),
         transform.AnnotateTIROpPattern(),
         FuseWithinLimit(storage_buffers(target)),
         transform.FuseTIR(),

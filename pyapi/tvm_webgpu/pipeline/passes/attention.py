@@ -30,7 +30,10 @@ INJECTIVE = 2
 class _Rewriter(PyExprMutator):
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
-        return self._attention(call) or call
+        if getattr(call.op, "name", "") == "relax.permute_dims" and call.attrs.axes is not None:
+            return self._transposed(call.args[0], tuple(map(int, call.attrs.axes)), call)
+        attention = self._attention(call)
+        return call if attention is None else attention
 
     def _call(self, expr: relax.Expr, *names: str) -> relax.Call | None:
         """The call behind an expression, if it is one of these operators."""
@@ -78,12 +81,14 @@ class _Rewriter(PyExprMutator):
             return None
         return bias if rank == 4 else self.builder_.emit(op.expand_dims(bias, list(range(4 - rank))))
 
-    def _transposed(self, expr: relax.Expr, axes: tuple[int, ...]) -> relax.Expr:
-        """A transpose of the expression, joined with one that it is already."""
+    def _transposed(self, expr: relax.Expr, axes: tuple[int, ...], itself: relax.Call | None = None) -> relax.Expr:
+        """A transpose of the expression, joined with one that it is already; `itself` where nothing is to join."""
         inner = self._call(expr, "relax.permute_dims")
         if inner is not None and inner.attrs.axes is not None:
-            expr, axes = inner.args[0], tuple(int(inner.attrs.axes[axis]) for axis in axes)
-        return expr if axes == tuple(range(len(axes))) else self.builder_.emit(op.permute_dims(expr, list(axes)))
+            expr, axes, itself = inner.args[0], tuple(int(inner.attrs.axes[axis]) for axis in axes), None
+        if axes == tuple(range(len(axes))):
+            return expr
+        return itself if itself is not None else self.builder_.emit(op.permute_dims(expr, list(axes)))
 
 
 def _rank(expr: relax.Expr) -> int:
@@ -170,3 +175,7 @@ def _attention(
         "attended",
     )
     return attended if str(q.dtype) == acc else topi.cast(attended, str(q.dtype))
+
+
+LEGALIZE_ATTENTION = dict.fromkeys(("relax.nn.attention", "relax.nn.attention_bias"), legalize_attention)
+"""For LegalizeOps."""
