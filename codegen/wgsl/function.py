@@ -5,7 +5,7 @@ Statements are printed in the order of the control-flow tree, variables declared
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING
 
 from tvm_webgpu.codegen.wgsl import expr, structure, types
@@ -33,12 +33,23 @@ if TYPE_CHECKING:
     from tvm_webgpu.codegen.wgsl.translator import Translator
 
 
-class FunctionWriter(SubgroupInstructions):
-    """Writes one instance of a function."""
+class NoHead(Exception):
+    """What a loop's header computes does not fit into the head of a ``for`` after all."""
 
-    def __init__(self, translator: Translator, function: Function, binding: ParameterBinding, name: str, entry: bool):
+    def __init__(self, label: int):
+        self.label = label
+
+
+class FunctionWriter(SubgroupInstructions):
+    """Writes one instance of a function. The loops with the headers ``plain`` become no ``for``."""
+
+    def __init__(
+        self, translator: Translator, function: Function, binding: ParameterBinding, name: str, entry: bool,
+        plain: Set[int] = frozenset(),
+    ):  # fmt: skip
         super().__init__(translator, function, entry)
         self.name = name
+        self.plain = plain
         self.declared_by_store: set[int] = set()
         self.flags: dict[structure.Flag, str] = {}
         self.counters: dict[int, Counter | None] = {}
@@ -53,7 +64,8 @@ class FunctionWriter(SubgroupInstructions):
 
     def _counter(self, block: Block) -> Counter | None:
         if block.label not in self.counters:
-            self.counters[block.label] = find_counter(self.m, self.function, self.usage, block)
+            fits = block.label not in self.plain
+            self.counters[block.label] = find_counter(self.m, self.function, self.usage, block) if fits else None
         return self.counters[block.label]
 
     def _drop_steps(self) -> None:
@@ -330,7 +342,8 @@ class FunctionWriter(SubgroupInstructions):
         before = len(self.lines)
         self.straight(header)
         condition = self.condition(counter.condition, counter.negated)
-        assert len(self.lines) == before and not self.pending, "the header's values all go into the condition"
+        if len(self.lines) != before or self.pending:
+            raise NoHead(header.label)
         type = self.m.value_types[counter.phi.id]
         assert isinstance(type, types.Scalar)
         step = {1: f"{name}++", -1: f"{name}--"}.get(counter.step)

@@ -8,7 +8,7 @@ from tvm_webgpu.codegen.wgsl import expr, module, types
 from tvm_webgpu.codegen.wgsl.constants import Constants
 from tvm_webgpu.codegen.wgsl.declare import Declarations
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.function import FunctionWriter
+from tvm_webgpu.codegen.wgsl.function import FunctionWriter, NoHead
 from tvm_webgpu.codegen.wgsl.grammar import BUILTINS
 from tvm_webgpu.codegen.wgsl.interface import EntryPoint, Options, Shader
 from tvm_webgpu.codegen.wgsl.memory import Memory
@@ -174,8 +174,7 @@ class Translator:
                 for id in self._inputs_of(other) & effects.touched:
                     self._share_input(id)
         name = self.entry_names[entry.function]
-        writer = FunctionWriter(self, function, (), name, entry=True)
-        text = writer.run()
+        text = self._write(function, (), name, entry=True)
         attribute = ", ".join(str(n) for n in size[: 3 if size[2] > 1 else 2 if size[1] > 1 else 1])
         self.texts.append(f"@compute @workgroup_size({attribute})\n{text}")
         return EntryPoint(entry.name, name, size)
@@ -299,9 +298,19 @@ class Translator:
                 raise unsupported(inst, f"more than {MAX_INSTANCES} combinations of pointer arguments")
             name = self.names.make(self.module.names.get(callee.id, ""), "f")
             self.instances[key] = name
-            text = FunctionWriter(self, callee, binding, name, entry=False).run()
-            self.texts.append(text)
+            self.texts.append(self._write(callee, binding, name, entry=False))
         return self.instances[key]
+
+    def _write(self, function: Function, binding: ParameterBinding, name: str, entry: bool) -> str:
+        plain: set[int] = set()
+        while True:
+            if entry:
+                self.inputs = {}
+            try:
+                return FunctionWriter(self, function, binding, name, entry, plain).run()
+            except NoHead as loop:
+                # At most once per loop.
+                plain.add(loop.label)
 
     # Features
 
