@@ -44,12 +44,12 @@ class Attention:
         return staged + self.queries * (self.keys + VECTOR + 1) + self.threads
 
 
+# Measured on an H100: 128 queries of 12 heads of width 32 take 7.0 us with 16 queries a workgroup, 7.5 with 32; 512 of
+# width 64 52.9 us with 16 on 64 threads, 61.8 with 32; 2048 of them 613 us (21 TFLOP/s) with 32, 769 with 16.
+MANY = Attention(32, 16, 128)
 PLANS = (
-    # The more queries share a block of keys, the fewer bytes are read; blocks of 32 keys keep all phases balanced.
-    Attention(32, 32, 128),
+    Attention(16, 32, 64),
     # Wider heads: what fits in 16 KB.
-    Attention(16, 32, 128),
-    Attention(16, 16, 128),
     Attention(8, 16, 64),
     Attention(4, 8, 32),
 )
@@ -61,14 +61,14 @@ def padded(width: int) -> int:
 
 
 def plans(parts: Parts, limits: Limits) -> Iterator[Attention]:
-    """Plans within the limits, best first: few queries of many heads are spread over the cores."""
+    """Plans within the limits, best first. The more queries share a block of keys, the fewer bytes are read; fewer
+    spread a short sequence over more cores."""
     width, width_v = padded(int(parts.scores.k.extent)), padded(int(parts.result.x.extent))
-    words = limits.workgroup_bytes // 4
-    fitting = [p for p in PLANS if p.words(width, width_v) <= words and p.threads <= limits.threads]
     rows, batch = parts.result.y.extent, parts.result.s.extent
-    if isinstance(rows, int) and isinstance(batch, int):
-        fitting.sort(key=lambda p: batch * -(-rows // p.queries) < limits.cores // 2)
-    return iter(fitting)
+    many = isinstance(rows, int) and isinstance(batch, int) and batch * rows >= MANY.queries * 4 * limits.cores
+    candidates = (MANY, *PLANS) if many else PLANS
+    words = limits.workgroup_bytes // 4
+    return (p for p in candidates if p.words(width, width_v) <= words and p.threads <= limits.threads)
 
 
 def schedule(func: tirx.PrimFunc, limits: Limits, plan: Attention | None = None) -> tirx.PrimFunc:

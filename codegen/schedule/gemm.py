@@ -239,23 +239,47 @@ class _Body:
             kernel.store(sums, i * VECTOR, zero, VECTOR)
         pieces = ceil_div(product.k.extent, tile.slices * tile.depth)
         start = self.slice * (pieces * tile.depth)
-        # Round `piece` loads piece `piece` and meanwhile uses the one before, so each part of the code stands once.
-        with kernel.loop(pieces + 1, "piece") as piece:
-            with kernel.when(piece < i64(pieces)):
-                k0 = kernel.let("k0", start + piece * tile.depth)
-                self.stage_y.fetch(k0)
-                self.stage_x.fetch(k0)
-            with kernel.when(piece > 0):
-                self._accumulate(sums)
-            kernel.sync()
-            with kernel.when(piece < i64(pieces)):
-                self.stage_y.put()
-                self.stage_x.put()
-            kernel.sync()
+        if tile.unroll:
+            self._pieces_ahead(sums, pieces, start)
+        else:
+            self._pieces(sums, pieces, start)
         if tile.slices > 1:
             self._meet(sums)
         with kernel.when(True if tile.slices == 1 else tvm.tirx.EQ(self.slice, i64(0))):
             self._store(sums)
+
+    def _fetch(self, k0: tirx.Expr) -> None:
+        self.stage_y.fetch(k0)
+        self.stage_x.fetch(k0)
+
+    def _put(self) -> None:
+        self.stage_y.put()
+        self.stage_x.put()
+
+    def _pieces(self, sums: tirx.Buffer, pieces: int | tirx.Expr, start: tirx.Expr) -> None:
+        """Round `piece` loads piece `piece` and meanwhile uses the one before: each part of the code stands once."""
+        kernel, tile = self.kernel, self.tile
+        with kernel.loop(pieces + 1, "piece") as piece:
+            with kernel.when(piece < i64(pieces)):
+                self._fetch(kernel.let("k0", start + piece * tile.depth))
+            with kernel.when(piece > 0):
+                self._accumulate(sums)
+            kernel.sync()
+            with kernel.when(piece < i64(pieces)):
+                self._put()
+            kernel.sync()
+
+    def _pieces_ahead(self, sums: tirx.Buffer, pieces: int | tirx.Expr, start: tirx.Expr) -> None:
+        """The same with the first loads before the loop: no branch around the multiplications."""
+        kernel, tile = self.kernel, self.tile
+        self._fetch(kernel.let("k0", start))
+        with kernel.loop(pieces, "piece") as piece:
+            kernel.sync()
+            self._put()
+            kernel.sync()
+            with kernel.when(piece + 1 < i64(pieces)):
+                self._fetch(kernel.let("k0", start + (piece + 1) * tile.depth))
+            self._accumulate(sums)
 
     def _accumulate(self, sums: tirx.Buffer) -> None:
         """Adds the products of the staged piece."""

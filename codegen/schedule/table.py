@@ -57,7 +57,7 @@ class Row:
 
 
 _128, _64, _64_32 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 4, 4, 2)
-_SQUARE = Tile(64, 64, 8, 8, 4)
+_SQUARE, _32 = Tile(64, 64, 16, 8, 4, unroll=True), Tile(32, 32, 16, 4, 4, 4)
 
 
 def _fills(plan: Tile, shape: Shape, workgroups: int, waste: float = 1.3) -> bool:
@@ -80,16 +80,19 @@ PRODUCTS: tuple[Row, ...] = (
     Row(_128, lambda s, limits: s.runs == "own" and _fills(_128, s, 2 * limits.cores - 8)),
     Row(replace(_128, turn=True), lambda s, limits: _worth_turning(s) and _fills(_128, s, 2 * limits.cores - 8, 1.1)),
     # A workgroup for every core: the largest tile whose registers still let several workgroups share a core. 1024^3:
-    # 35.2 TFLOP/s k-major, 28 with rows of k.
+    # 36.4 TFLOP/s k-major, 28 with rows of k.
     Row(replace(_SQUARE, turn=True), lambda s, limits: _worth_turning(s) and _fills(_SQUARE, s, limits.cores)),
     Row(_64, lambda s, limits: _fills(_64, s, limits.cores)),
     # Short sums leave little to hide the loads behind: small tiles, many workgroups.
     Row(Tile(16, 64, 16, 4, 4, 2), lambda s, _: s.y <= 16),
     Row(_64_32, lambda s, limits: s.k < 96 and s.workgroups(_64_32) >= 2 * limits.cores),
     Row(Tile(32, 32, 16, 4, 4, 2), lambda s, _: s.k < 96),
+    # As below with rows of k, which need more workgroup memory: half the tile, twice the workgroups. 128x384x384,
+    # x1152x384, x1536x384 and x384x1536 take 5.8, 9.8, 10.8 and 14.7 us instead of 8.3, 12.0, 13.5 and 24.6.
+    Row(Tile(16, 32, 16, 4, 4, 4), lambda s, limits: s.runs == "k" and s.workgroups(_32) < 3 * limits.cores),
     # Few results with a long sum (most layers of MobileNet, ResNet and of encoders at sequence length 128): four slices
     # give 256 threads to a tile of 32x32. Depth 8 and 16 differ by 3 %; 16 does not always fit beside padded rows.
-    Row(Tile(32, 32, 16, 4, 4, 4), lambda s, _: True),
+    Row(_32, lambda s, _: True),
     Row(Tile(32, 32, 8, 4, 4, 4), lambda s, _: True),
     Row(Tile(16, 16, 8, 4, 4, 2), lambda s, _: True),
 )
