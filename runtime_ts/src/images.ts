@@ -77,7 +77,7 @@ fn uint8(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grou
   if (i < job.words) {
     let four = vec4f(element(4 * i), element(4 * i + 1), element(4 * i + 2), element(4 * i + 3));
     let bytes = vec4u(clamp(round(four * 255), vec4f(), vec4f(255)));
-    tensor[i] = bytes.x | bytes.y << 8 | bytes.z << 16 | bytes.w << 24;
+    tensor[i] = dot(bytes, vec4u(1, 1 << 8, 1 << 16, 1 << 24));
   }
 }`;
 

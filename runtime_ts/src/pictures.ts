@@ -106,11 +106,12 @@ export function placement({ width, height, target, options }: Picture): { from: 
   const [sx, sy] = fit === "stretch" ? scales : [pick, pick];
   // What is visible of the image, and how large that is in the tensor.
   const used = [Math.min(width, target.width / sx), Math.min(height, target.height / sy)] as const;
-  const filled = [Math.min(target.width, width * sx), Math.min(target.height, height * sy)] as const;
+  const whole = (extent: number, most: number): number => Math.min(most, Math.max(1, Math.round(extent)));
+  const filled = [whole(width * sx, target.width), whole(height * sy, target.height)] as const;
   const cut = [used[0] * crop, used[1] * crop] as const;
   return {
     from: [(width - cut[0]) / 2, (height - cut[1]) / 2, ...cut],
-    to: [(target.width - filled[0]) / 2, (target.height - filled[1]) / 2, ...filled],
+    to: [(target.width - filled[0]) >> 1, (target.height - filled[1]) >> 1, ...filled],
   };
 }
 

@@ -1,0 +1,183 @@
+/** @file Command lists of many launches: replayed, in several submits, timed, called off, and without hidden copies. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { loadModel, type Model } from "../src/index.ts";
+import { adapter, alteredPackage, cleanUp, FIXTURE, gpu, rejects } from "./support.ts";
+
+const BIAS = [1, 2, 3, 4];
+const USAGE_ALL = 0x80 | 0x8 | 0x4;
+
+function input(n: number, first = 0): { data: Float32Array; shape: number[] } {
+  return { data: Float32Array.from({ length: n * 4 }, (_, i) => first + i), shape: [n, 4] };
+}
+
+function expected({ data }: { data: Float32Array }, times: number): Float32Array {
+  return data.map((x, i) => x + times * BIAS[i % 4]!);
+}
+
+async function chain(model: Model, n: number, times: number, first = 0): Promise<void> {
+  const x = input(n, first);
+  const { y } = await model.run({ x, times }, { entry: "chain" });
+  assert.deepEqual(y!.data, expected(x, times));
+}
+
+describe("a chain of launches", () => {
+  let model: Model;
+  before(async () => { model = await loadModel(FIXTURE, { gpu }); });
+  after(async () => {
+    model.dispose();
+    await cleanUp();
+  });
+
+  test("is handed over in pieces, and repeated without a new bind group", async () => {
+    await chain(model, 3, 60);
+    const before = { ...model.counters };
+    await chain(model, 3, 60, 7);
+    const { dispatches, submits, bindGroups } = model.counters;
+    const made = [dispatches - before.dispatches, submits - before.submits, bindGroups - before.bindGroups];
+    assert.deepEqual(made, [60, 3, 0]);
+  });
+
+  test("takes other scalars and grids without a new bind group", async () => {
+    await chain(model, 256, 60); // the largest input first: its buffer grows
+    const { bindGroups } = model.counters;
+    for (const n of [5, 256, 100, 1]) await chain(model, n, 60, n);
+    assert.equal(model.counters.bindGroups, bindGroups);
+  });
+
+  test("is right when it has more launches than scalars have room, and when sizes alternate", async () => {
+    for (const [n, times] of [[200, 2500], [3, 2500], [200, 1025], [65, 24], [64, 25]] as const) {
+      await chain(model, n, times);
+    }
+  });
+
+  test("ends between two launches when its signal says so, and the model goes on", async () => {
+    const stop = new AbortController();
+    const { dispatches } = model.counters;
+    const run = model.run({ x: input(200), times: 3000 }, { entry: "chain", signal: stop.signal });
+    const next = model.run({ x: input(2, 5), times: 30 }, { entry: "chain" });
+    setTimeout(() => { stop.abort(new Error("enough")); }, 1);
+    await assert.rejects(run, /enough/);
+    assert.deepEqual((await next)["y"]!.data, expected(input(2, 5), 30));
+    assert.ok(model.counters.dispatches - dispatches < 3000, "all launches were encoded");
+    await chain(model, 4, 100);
+  });
+
+  test("with a signal that stays silent is right", async () => {
+    const { signal } = new AbortController();
+    const runs = Array.from({ length: 4 }, (_, i) =>
+      model.run({ x: input(3, i), times: 100 }, { entry: "chain", signal }));
+    (await Promise.all(runs)).forEach(({ y }, i) => { assert.deepEqual(y!.data, expected(input(3, i), 100)); });
+  });
+
+  test("has a profile: every launch, its time, bytes and operations", async () => {
+    const folder = await alteredPackage((manifest) => {
+      manifest.kernels[0].flops = [4, "count", "*"];
+      manifest.kernels[0].bytes = [32, "count", "*", 16, "+"];
+    });
+    const costed = await loadModel(folder, { gpu });
+    const profile = await costed.profile({ x: input(100), times: 30 }, { entry: "chain", runs: 2 });
+    assert.equal(profile.launches.length, 30);
+    assert.deepEqual(profile.kernels.map(({ kernel, launches, flops, bytes }) => [kernel, launches, flops, bytes]),
+      [["add_bias", 30, 30 * 400, 30 * 3216]]);
+    assert.ok(profile.ms > 0 && profile.span > 0 && profile.wall > 0);
+    profile.launches.forEach(({ begin }, i) => { assert.ok(begin >= (profile.launches[i - 1]?.begin ?? 0)); });
+    assert.match(profile.table(), /^kernel +launches +ms +share +GFLOP\/s +GB\/s\nadd_bias +30 /);
+    type Trace = { traceEvents: { ph: string; dur?: number; name: string }[] };
+    const events = (JSON.parse(profile.trace()) as Trace).traceEvents.filter(({ ph }) => ph === "X");
+    assert.equal(events.length, 30);
+    assert.ok(events.every(({ name, dur }) => name === "add_bias" && dur! >= 0));
+    // Nothing stays switched on.
+    const { submits } = costed.counters;
+    await chain(costed, 3, 20);
+    assert.equal(costed.counters.submits - submits, 1);
+    costed.dispose();
+  });
+});
+
+describe("memory", () => {
+  test("stays flat over many runs, is counted, and goes with dispose()", async () => {
+    const device = await (await adapter()).requestDevice();
+    const live = watchBuffers(device);
+    const model = await loadModel(FIXTURE, { device });
+    const x = input(16);
+    const round = async (): Promise<void> => {
+      await model.run({ x, times: 30 }, { entry: "chain" });
+      const { y } = await model.run({ x, times: 2 }, { entry: "chain" });
+      assert.equal(y!.data[0], 2);
+    };
+    for (let i = 0; i < 5; i++) await round();
+    const [buffers, memory] = [live.size, model.memory()];
+    for (let i = 0; i < 300; i++) await round();
+    assert.equal(live.size, buffers);
+    assert.deepEqual(model.memory(), memory);
+    assert.ok(memory.parameters >= 272 && memory.used >= 8192 && memory.transfer > 0);
+    assert.ok(memory.peak >= memory.parameters + memory.used + memory.unused);
+    model.dispose();
+    assert.deepEqual([...live], []);
+    assert.throws(() => model.memory(), rejects("DisposedError", /disposed/));
+    await assert.rejects(model.profile({ x }), rejects("DisposedError", /disposed/));
+    device.destroy();
+  });
+
+  test("moves between host and GPU only where tensors do", async () => {
+    const device = await (await adapter()).requestDevice();
+    const model = await loadModel(FIXTURE, { device });
+    const x = { buffer: device.createBuffer({ size: 64, usage: USAGE_ALL }), dtype: "float32", shape: [4, 4] } as const;
+    device.queue.writeBuffer(x.buffer, 0, input(4).data);
+    const before = { ...model.counters };
+    const { y, z } = await model.run({ x }, { outputs: "gpu" });
+    const { uploaded, downloaded, copies } = model.counters;
+    assert.deepEqual([uploaded, downloaded, copies], [before.uploaded, before.downloaded, before.copies]);
+    const read = await model.run({ x: z! });
+    assert.equal(model.counters.uploaded, before.uploaded);
+    assert.equal(model.counters.downloaded, before.downloaded + 2 * 64);
+    assert.deepEqual(read["z"]!.data, expected(input(4), 4));
+    y!.dispose();
+    z!.dispose();
+    model.dispose();
+    device.destroy();
+  });
+});
+
+test("two models share a device, and run side by side", async () => {
+  const device = await (await adapter()).requestDevice();
+  const [a, b] = await Promise.all([loadModel(FIXTURE, { device }), loadModel(FIXTURE, { device })]);
+  await Promise.all([chain(a, 7, 50), chain(b, 3, 70), chain(a, 9, 26), chain(b, 2, 25)]);
+  const { z } = await a.run({ x: input(4) }, { outputs: "gpu" });
+  // The buffer is as good as any other to the second model.
+  assert.deepEqual((await b.run({ x: { buffer: z!.buffer, dtype: "float32", shape: [4, 4] } }))["y"]!.data,
+    expected(input(4), 3));
+  a.dispose();
+  await chain(b, 3, 70);
+  b.dispose();
+  device.destroy();
+});
+
+test("a profile on a device without timestamps says what is missing", async () => {
+  const device = await (await adapter()).requestDevice();
+  const model = await loadModel(FIXTURE, { device });
+  await assert.rejects(model.profile({ x: input(1) }), rejects("UnsupportedError", /"timestamp-query"/));
+  model.dispose();
+  device.destroy();
+});
+
+/** The device's buffers that are not destroyed. */
+function watchBuffers(device: GPUDevice): Set<string> {
+  const live = new Set<string>();
+  let made = 0;
+  const createBuffer = device.createBuffer.bind(device);
+  device.createBuffer = (descriptor) => {
+    const buffer = createBuffer(descriptor);
+    const name = `${made++}: ${descriptor.size} bytes`;
+    live.add(name);
+    const destroy = buffer.destroy.bind(buffer);
+    buffer.destroy = () => {
+      live.delete(name);
+      destroy();
+      return undefined;
+    };
+    return buffer;
+  };
+  return live;
+}
