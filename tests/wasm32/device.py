@@ -17,7 +17,7 @@ class FakeDevice:
         self.bindings, self.bodies, self.limit = bindings, bodies or {}, limit
         self.buffers: dict[int, np.ndarray] = {}
         self.next = 64
-        self.allocated = 0
+        self.allocated = self.reads = 0
         self.lists: list[list[Dispatch | Copy | Fill]] = []
 
     def alloc(self, size: int) -> int:
@@ -33,6 +33,10 @@ class FakeDevice:
 
     def write(self, handle: int, offset: int, data: bytes | bytearray) -> None:
         self.buffers[handle][offset : offset + len(data)] = np.frombuffer(data, np.uint8)
+
+    def read(self, ranges: Sequence[tuple[int, int, int]]) -> list[memoryview]:
+        self.reads += 1
+        return [memoryview(self.buffers[handle][start : start + size].tobytes()) for handle, start, size in ranges]
 
     def flush(self, words: memoryview) -> None:
         commands = list(decode(words.tolist(), self.bindings))

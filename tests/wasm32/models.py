@@ -73,13 +73,36 @@ class Call:
 
 @I.ir_module
 class Branch:
+    """A condition on the device, and work before it."""
+
     @R.function
     def main(c: R.Tensor((), "bool"), x: R.Tensor((4,), "float32")) -> R.Tensor((4,), "float32"):
+        z = R.subtract(x, R.const(1, "float32"))
         if c:
-            y = R.add(x, x)
+            y = R.add(z, z)
         else:
-            y = R.multiply(x, x)
+            y = R.multiply(z, z)
         return y
+
+
+@I.ir_module
+class Counted:
+    """A shape that lies on the device."""
+
+    @R.function
+    def main(x: R.Tensor((1,), "float32"), n: R.Tensor((1,), "int64")) -> R.Tensor(ndim=1, dtype="float32"):
+        k = T.int64()
+        _: R.Shape([k]) = R.match_cast(R.tensor_to_shape(n), R.Shape([k]))
+        return R.broadcast_to(x, R.shape([k]))
+
+
+@I.ir_module
+class Lacking:
+    """Calls a function that no runtime has."""
+
+    @R.function
+    def main(x: R.Tensor((4,), "float32")) -> R.Tensor((4,), "float32"):
+        return R.call_pure_packed("somewhere.else", x, ty_args=(R.Tensor((4,), "float32"),))
 
 
 @I.ir_module

@@ -19,6 +19,8 @@ from tests.wasm32.device import FakeDevice
 from tests.wasm32.host import Host, compile_host, lower_relax
 
 F32 = 2 | 32 << 8 | 1 << 16
+BOOL = 6 | 8 << 8 | 1 << 16
+I64 = 64 << 8 | 1 << 16
 I32 = 32 << 8 | 1 << 16
 ENTRIES = {
     "Add": (Entry("main", (Input("x", dtype="float32", shape=(64,)), Input("y", dtype="float32", shape=(64,)))),),
@@ -39,6 +41,8 @@ ENTRIES = {
             ),
         ),
     ),
+    "Branch": (Entry("main", (Input("c", dtype="bool", shape=()), Input("x", dtype="float32", shape=(4,)))),),
+    "Counted": (Entry("main", (Input("x", dtype="float32", shape=(1,)), Input("n", dtype="int64", shape=(1,)))),),
     "TwoKernels": (Entry("main", (Input("x", dtype="float32", shape=("n",)),)),),
     "add_scalar": (Entry("main", (Input("x", dtype="float32", shape=("n",)), Input("k", "shape", shape=("k",)))),),
 }
@@ -319,10 +323,49 @@ def test_scratch_buffers_of_kernel_wrappers_return_to_the_pool() -> None:
 
 
 def test_what_the_runtime_lacks_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match=r"vm\.builtin\.read_if_cond"):
-        compile_host(models.Branch).link(
-            Entry("main", (Input("c", dtype="bool", shape=()), Input("x", dtype="float32", shape=(4,))))
-        )
+    with pytest.raises(UnsupportedError, match=r"somewhere\.else"):
+        compile_host(models.Lacking).link(Entry("main", (Input("x", dtype="float32", shape=(4,)),)))
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_branch_is_taken_by_data_of_the_device(condition: bool) -> None:
+    device, instance = start("Branch")
+    names = [kernel.name for kernel in host("Branch").kernels]
+    c, x = tensor(device, np.array(condition), BOOL), zeros(device, 4)
+    for _ in range(2):
+        device.lists.clear()
+        (result,) = call(instance, [c, x])
+        first, second = (command for commands in device.lists for command in commands)
+        assert isinstance(first, Dispatch) and isinstance(second, Dispatch)
+        assert names[first.kernel].startswith("subtract"), "runs once, although the call is made twice"
+        assert names[second.kernel].startswith("add" if condition else "multiply")
+        assert len(set(first.bindings) & set(second.bindings)) == 1 and result.handle in second.bindings
+    assert device.reads == 2
+
+
+def test_a_shape_is_read_from_the_device() -> None:
+    device, instance = start("Counted")
+    for count in (5, 300, 5, 0):
+        n = tensor(device, np.array([count], np.int64), I64)
+        (result,) = call(instance, [zeros(device, 1), n])
+        assert result.shape == (count,)
+    with pytest.raises(DeviceError, match="too large"):
+        call(instance, [zeros(device, 1), tensor(device, np.array([1 << 40], np.int64), I64)])
+
+
+def test_a_call_that_is_not_made_again_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, instance = start("Branch")
+    x, yes, no = zeros(device, 4), *(tensor(device, np.array(value), BOOL) for value in (True, False))
+    call(instance, [yes, x])
+    count = device.allocated
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "read", lambda ranges: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            call(instance, [yes, x])
+    device.lists.clear()
+    call(instance, [no, x])
+    assert len([command for commands in device.lists for command in commands]) == 2
+    assert device.allocated == count
 
 
 def test_computing_on_the_cpu_with_gpu_data_is_refused() -> None:

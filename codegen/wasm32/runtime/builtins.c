@@ -110,6 +110,33 @@ BUILTIN(shape_of) {
   return 0;
 }
 
+/* (tensor of int64): its values */
+BUILTIN(tensor_to_shape) {
+  const Tensor *tensor = (Tensor *)args[0].object;
+  const DLTensor *dl = &tensor->dl;
+  if (args[0].type != TYPE_TENSOR || dl->ndim != 1 || dl->dtype.code != 0 || dl->dtype.bits != 64) {
+    return fail("InputError", "a shape is a vector of int64");
+  }
+  const int64_t *values = replay_read(tensor);
+  if (!values) return -1;
+  Shape *shape = shape_new((uint32_t)dl->shape[0]);
+  memcpy(shape->values, values, shape->size * sizeof *values);
+  *ret = any_object(shape);
+  return 0;
+}
+
+/* (tensor of one element): whether it is not zero */
+BUILTIN(read_if_cond) {
+  const Tensor *tensor = (Tensor *)args[0].object;
+  const uint8_t *bytes = args[0].type == TYPE_TENSOR ? replay_read(tensor) : NULL;
+  if (!bytes) return args[0].type == TYPE_TENSOR ? -1 : fail("InputError", "a condition is a tensor");
+  int64_t size = byte_count(tensor->dl.dtype, tensor->dl.ndim, tensor->dl.shape), set = 0;
+  for (int64_t k = 0; k < size; k++) set |= bytes[k];
+  *ret = any_int(set != 0);
+  ret->type = TYPE_BOOL;
+  return 0;
+}
+
 /* (context, size): int64 slots in linear memory */
 BUILTIN(alloc_shape_heap) {
   Storage *storage = storage_new(args[1].i * (int64_t)sizeof(int64_t), DEVICE_CPU);

@@ -36,7 +36,7 @@ void commands_copy(uint32_t from, uint32_t from_offset, uint32_t to, uint32_t to
 }
 
 void commands_flush(void) {
-  uint32_t count = used;
+  uint32_t count = replay_runs() ? 0 : used;
   used = 0;
   if (count) webgpu_flush(list, count);
 }

@@ -20,6 +20,14 @@ static uint32_t class_of(uint32_t bytes, uint32_t *class_bytes) {
   return shift * 8 + (last >> shift);
 }
 
+static Block *taken(Block *block) {
+  uint32_t class_bytes;
+  Block **place = &unused[class_of(block->bytes, &class_bytes)];
+  while (*place && *place != block) place = &(*place)->next;
+  if (*place) *place = block->next;
+  return block;
+}
+
 Block *device_acquire(int64_t bytes) {
   if (bytes < 0 || bytes > UINT32_MAX - 255) {
     fail("DeviceError", "a buffer of 4 GiB or more was asked for");
@@ -27,9 +35,12 @@ Block *device_acquire(int64_t bytes) {
   }
   uint32_t class_bytes, index = class_of((uint32_t)bytes, &class_bytes);
   if (!class_bytes) class_bytes = (uint32_t)(bytes + 255) & ~255u; /* the top class is 4 GiB, one too many */
-  Block *block = unused[index];
+  Block *block = replay_block();
+  if (block) return taken(block);
+  block = unused[index];
   if (block) {
     unused[index] = block->next;
+    replay_keep(block);
     return block;
   }
   uint32_t handle = webgpu_alloc(class_bytes);
@@ -45,6 +56,7 @@ Block *device_acquire(int64_t bytes) {
   block = malloc(sizeof *block);
   if (!block) __builtin_trap();
   *block = (Block){.handle = handle, .bytes = class_bytes};
+  replay_keep(block);
   return block;
 }
 
@@ -59,9 +71,14 @@ void device_release(Block *block) {
 
 void device_trim(void) {
   for (uint32_t index = 0; index < CLASSES; index++) {
-    while (unused[index]) {
-      Block *block = unused[index];
-      unused[index] = block->next;
+    Block **place = &unused[index];
+    while (*place) {
+      Block *block = *place;
+      if (replay_needs(block)) {
+        place = &block->next;
+        continue;
+      }
+      *place = block->next;
       webgpu_free(block->handle);
       free(block);
     }
@@ -70,7 +87,7 @@ void device_trim(void) {
 
 void device_write(uint32_t handle, const void *data, uint32_t bytes) {
   commands_flush();
-  webgpu_write(handle, 0, data, bytes);
+  if (!replay_runs()) webgpu_write(handle, 0, data, bytes);
 }
 
 static void storage_destroy(Object *self) {

@@ -6,6 +6,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+enum { CALL_AGAIN = 1 };
 enum { VALUE_NONE, VALUE_TENSOR, VALUE_INT, VALUE_FLOAT, VALUE_OBJECT };
 
 typedef struct {
@@ -217,6 +218,7 @@ EXPORT int tvmw_call(uint32_t index, const Value *values, uint32_t n) {
   if (entry->params && !params) return fail("PackageError", "parameters were not bound");
   if (place_constants()) return -1;
 
+  replay_begin();
   uint32_t total = n + entry->params;
   Any *args = calloc(total + 1, sizeof *args), ret = any_none();
   if (!args) __builtin_trap();
@@ -230,10 +232,13 @@ EXPORT int tvmw_call(uint32_t index, const Value *values, uint32_t n) {
   for (uint32_t k = 0; k < total; k++) any_clear(args + k);
   free(args);
   workspaces_drop();
-  if (status) {
-    commands_drop();
-    return status;
+  if (status && replay_waits()) {
+    commands_flush();
+    return CALL_AGAIN;
   }
+  if (status) commands_drop();
+  replay_end();
+  if (status) return status;
   commands_flush();
   reserve_results(8);
   results->count = 0;

@@ -46,6 +46,7 @@ static int append(KvCache *cache, const Tensor *value) {
     return fail("InputError", "a %t KV cache of shape %v can't take %t rows of shape %v", have->dtype, have->ndim,
                 have->shape, more->dtype, more->ndim, more->shape);
   }
+  replay_forbid();
   int64_t bytes = row_bytes(have), filled = cache->filled + more->shape[0], rows = have->shape[0];
   if (bytes % 4) return fail("UnsupportedError", "a KV cache whose rows are not a multiple of 4 bytes");
   if (filled > rows) {

@@ -136,6 +136,17 @@ Storage *storage_new(int64_t bytes, int device); /* NULL after fail() */
 void *storage_data(const Storage *storage);
 int storage_device(const Storage *storage);
 
+/* replay.c: a call that needs data of the device is left (tvmw_call gives 1) and made again with it */
+void replay_begin(void);
+void replay_end(void);
+int replay_waits(void); /* whether the call was left */
+int replay_runs(void);  /* whether commands given now have run before */
+void replay_forbid(void); /* from here on the call can't be made again: it changed what outlives it */
+const void *replay_read(const Tensor *tensor); /* its data; NULL where the call is to be left, or after fail() */
+Block *replay_block(void); /* what device_acquire gave at this place before, or NULL */
+void replay_keep(Block *block);
+int replay_needs(const Block *block);
+
 /* ffi.c */
 void workspaces_drop(void); /* frees what a failed kernel wrapper left */
 

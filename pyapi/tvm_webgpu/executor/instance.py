@@ -17,6 +17,9 @@ from tvm_webgpu import errors
 MEMORY_LIMIT = 1 << 30
 """Bytes of linear memory that a module may grow to."""
 
+CALL_AGAIN = 1
+"""The status of a call that needs data from the device first."""
+
 NONE, TENSOR, INT, FLOAT, OBJECT = range(5)
 VALUE = struct.Struct("<6I8s")
 _KINDS = (errors.InputError, errors.UnsupportedError, errors.DeviceError, errors.PackageError)
@@ -38,6 +41,9 @@ class Device(Protocol):
 
     def flush(self, words: memoryview) -> None:
         """Runs a command list; the u32 words are only valid during the call."""
+
+    def read(self, ranges: Sequence[tuple[int, int, int]]) -> list[memoryview]:
+        """The bytes of each (handle, offset, size) once all work is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,18 @@ class Instance:
             data += VALUE.pack(*fields, value.payload())
             shapes += struct.pack(f"<{len(value.shape)}q", *value.shape)
         self._memory.write(self._store, data + shapes, pointer)
-        self._check(self._invoke(name, *before, pointer, len(values)))
+        # The module has to be called again, with what it wants to know of the device, until it needs nothing more.
+        while (status := self._invoke(name, *before, pointer, len(values))) == CALL_AGAIN:
+            self._raise_failure()
+            self._supply()
+        self._check(status)
+
+    def _supply(self) -> None:
+        """Copies from a device buffer to linear memory what the module asked for."""
+        handle, size, at = struct.unpack("<3I", self._read(self._invoke("tvmw_wanted"), 12))
+        (data,) = self._device.read([(handle, 0, size)])
+        self._memory.write(self._store, bytearray(data), at)
+        self._invoke("tvmw_supplied")
 
     def bind_params(self, values: Sequence[Value]) -> None:
         """Hands over the parameters, tensors in manifest order; they must outlive the instance."""

@@ -13,6 +13,9 @@ from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.package import Dim, TensorSpec
 from tvm_webgpu.pipeline.model import Signature
 
+UNKNOWN = "?"
+"""An extent of an output that is known only after the values that decide it."""
+
 
 def inputs_of(func: relax.Function, signature: Signature) -> tuple[TensorSpec, ...]:
     """The entry's inputs: its first parameters, named by the signature."""
@@ -61,7 +64,9 @@ def _flatten(ty: tvm.ir.Type) -> Iterator[tvm.ir.Type]:
 def _spec(name: str, ty: tvm.ir.Type) -> TensorSpec:
     if isinstance(ty, relax.TensorType):
         if ty.shape is None or not isinstance(ty.shape, relax.ShapeExpr):
-            raise UnsupportedError(f"{name!r} has a shape that is known only after its values: {ty}")
+            if ty.ndim < 0:
+                raise UnsupportedError(f"{name!r} has a rank that is known only after its values: {ty}")
+            return TensorSpec(name, str(ty.dtype), (UNKNOWN,) * ty.ndim)
         return TensorSpec(name, str(ty.dtype), _dims(ty.shape.values))
     if isinstance(ty, tvm.ir.PrimType):
         return TensorSpec(name, kind="int")
