@@ -19,6 +19,8 @@ from tvm_webgpu.codegen.schedule.sort import Sorted, sort
 from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
 
 Shape = Sequence[tirx.Expr]
+OPAQUE = 8
+"""TVM's OpPatternKind of what is fused with nothing and must not be analysed."""
 
 
 def _parameters(shape: Shape) -> list[tirx.Expr]:
@@ -44,13 +46,14 @@ class _Dispatcher(PyExprMutator):
         call = super().visit_call_(call)
         rewrite = REWRITES.get(getattr(call.op, "name", ""))
         known = bool(call.args) and isinstance(getattr(call.args[0].ty, "shape", None), relax.ShapeExpr)
-        if rewrite is None or not known or len(call.args[0].ty.shape) == 0 and call.attrs.axis is not None:
+        if rewrite is None or not known or (len(call.args[0].ty.shape) == 0 and call.attrs.axis is not None):
             return call
         return rewrite(self, call)
 
     def kernel(self, func: tirx.PrimFunc, name: str, args: list[relax.Expr], out: object) -> relax.Expr:
         """A call of a finished kernel; `out` is what it gives."""
-        marked = func.with_attr({"tirx.is_scheduled": True, "tirx.noalias": True, "tvm_webgpu.schedule": name})
+        attributes = {"tirx.is_scheduled": True, "tirx.noalias": True, "tvm_webgpu.schedule": name}
+        marked = func.with_attr({**attributes, "op_pattern": OPAQUE})
         fields = out.fields if isinstance(out, relax.TupleType) else [out]
         return relax.call_tir(self.builder_.add_func(marked, name), args, list(fields))
 
