@@ -21,6 +21,8 @@ class Limits:
     workgroup_bytes: int = DEFAULT_WORKGROUP_BYTES
     # Streaming multiprocessors of the GPU that the tables aim at (H100 PCIe/SXM: 114/132). Only a hint for tile sizes.
     cores: int = 132
+    # Whether the device multiplies matrices of 16x16 by subgroups of 32.
+    subgroup_matrix: bool = False
 
     @staticmethod
     def of(target: Target) -> Limits:
@@ -30,4 +32,5 @@ class Limits:
             threads=int(attrs.get("max_num_threads", DEFAULT_THREADS)),
             workgroup_bytes=int(attrs.get("feature.workgroup_memory", DEFAULT_WORKGROUP_BYTES)),
             cores=int(attrs.get("feature.cores", 132)),
+            subgroup_matrix=bool(attrs.get("feature.subgroup_matrix", False)),
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from . import gemm, split_k, table
+from . import gemm, matrix, split_k, table
 from .blocks import NotApplicable
 from .limits import Limits
-from .product import recognise
+from .product import Product, recognise
 
 # Below this many multiplications per result, staging costs more than it saves.
 MIN_DEPTH = 8
@@ -26,8 +26,13 @@ def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
     plan = next(table.plans(product, limits), None)
     if plan is None:
         raise NotApplicable("no plan within the limits")
+    return write(product, plan, limits).with_attr("tvm_webgpu.plan", str(plan))
+
+
+def write(product: Product, plan: table.Plan, limits: Limits) -> tirx.PrimFunc:
+    """The kernel of a plan. Raises NotApplicable where it does not fit."""
     if isinstance(plan, gemm.Tile):
-        kernel = gemm.write(product, plan, limits)
-    else:
-        kernel = split_k.write(product, plan, limits)
-    return kernel.with_attr("tvm_webgpu.plan", str(plan))
+        return gemm.write(product, plan, limits)
+    if isinstance(plan, matrix.MatrixTile):
+        return matrix.write(product, plan, limits)
+    return split_k.write(product, plan, limits)

@@ -13,8 +13,11 @@ from tvm import tirx
 
 from .gemm import Tile
 from .limits import Limits
+from .matrix import MatrixTile
 from .product import Product
 from .split_k import SplitK
+
+Plan = Tile | SplitK | MatrixTile
 
 # What a dimension that is only known at run time is taken for: a sequence of this length, a batch of 1.
 TYPICAL = 128
@@ -38,11 +41,11 @@ class Shape:
         known = [int(e) if isinstance(e, tirx.IntImm) else TYPICAL_BATCH for _, e in product.s.iterators]
         return Shape(math.prod(known), *sizes, product.operand_y.along)
 
-    def workgroups(self, plan: Tile | SplitK) -> int:
+    def workgroups(self, plan: Plan) -> int:
         """Size of the grid."""
         return self.s * -(-self.y // plan.y) * -(-self.x // plan.x)
 
-    def waste(self, plan: Tile | SplitK) -> float:
+    def waste(self, plan: Plan) -> float:
         """Results computed per result stored, at least 1."""
         covered = -(-self.y // plan.y) * plan.y * -(-self.x // plan.x) * plan.x
         return covered / (self.y * self.x)
@@ -52,15 +55,16 @@ class Shape:
 class Row:
     """A plan, and the shapes that it is meant for."""
 
-    plan: Tile | SplitK
+    plan: Plan
     fits: Callable[[Shape, Limits], bool]
 
 
 _128, _64, _64_32 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 4, 4, 2)
+_MATRIX = MatrixTile(128, 128, 32, 64, 64)
 _SQUARE, _32 = Tile(64, 64, 16, 8, 4, unroll=True), Tile(32, 32, 16, 4, 4, 4)
 
 
-def _fills(plan: Tile, shape: Shape, workgroups: int, waste: float = 1.3) -> bool:
+def _fills(plan: Plan, shape: Shape, workgroups: int, waste: float = 1.3) -> bool:
     """Whether there is work for so many workgroups, little of it padding, and sums long enough for large tiles."""
     return shape.k >= 96 and shape.workgroups(plan) >= workgroups and shape.waste(plan) < waste
 
@@ -75,6 +79,9 @@ PRODUCTS: tuple[Row, ...] = (
     # the more slices.
     Row(SplitK(1, 32, 8, 1, 4), lambda s, _: s.y == 1 and s.x >= 8192),
     Row(SplitK(1, 8, 32, 1, 4), lambda s, _: s.y == 1),
+    # Matrix units, where the target has them and the operands are float16 (`fits` tells).
+    Row(_MATRIX, lambda s, limits: _fills(_MATRIX, s, limits.cores, 1.5)),
+    Row(MatrixTile(64, 64, 32, 32, 32), lambda s, _: s.k >= 32 and min(s.y, s.x) >= 16),
     # Two workgroups for every core: the tile with most multiplications per word read, 47.0 TFLOP/s at 4096^3 on an H100
     # where 64x64 reaches 43.0. It needs Y k-major: rows of k take so many registers that it falls to 33.
     Row(_128, lambda s, limits: s.runs == "own" and _fills(_128, s, 2 * limits.cores - 8)),
@@ -98,7 +105,7 @@ PRODUCTS: tuple[Row, ...] = (
 )
 
 
-def plans(product: Product, limits: Limits) -> Iterator[Tile | SplitK]:
+def plans(product: Product, limits: Limits) -> Iterator[Plan]:
     """Plans for the product, best first; none where the limits are too tight for all."""
     shape = Shape.of(product)
     return (row.plan for row in PRODUCTS if row.fits(shape, limits) and row.plan.fits(product, limits))

@@ -56,6 +56,11 @@ def matmul_bias_gelu(bb: relax.BlockBuilder, a: relax.Var, b: relax.Var, c: rela
     return R.nn.gelu(bb.emit(R.add(bb.emit(R.matmul(a, b)), c)))
 
 
+def matmul_wide_sums(bb: relax.BlockBuilder, a: relax.Var, b: relax.Var, c: relax.Var) -> relax.Expr:
+    """float16 operands, float32 sums, and an epilogue."""
+    return R.nn.relu(bb.emit(R.add(bb.emit(R.matmul(a, b, out_dtype=F32)), c)))
+
+
 def attention(**options: object) -> Build:
     """Scaled dot-product attention over [batch, sequence, heads, width], perhaps with a bias."""
 

@@ -1,0 +1,84 @@
+"""Products on matrix units, over shapes that no tile divides.
+
+The software GPUs of the tests have no matrix units, so each thread computes whole fragments here, with the same
+staging, layouts and stores.
+"""
+
+from __future__ import annotations
+
+import pytest
+from tvm import tirx
+from tvm_webgpu.codegen.schedule import Limits, matrix
+from tvm_webgpu.codegen.schedule.builder import Kernel
+from tvm_webgpu.codegen.schedule.product import recognise
+
+from tests.schedule import cases
+from tests.schedule.check import assert_same
+
+LIMITS = Limits(subgroup_matrix=True)
+TILES = [matrix.MatrixTile(32, 32, 16, 16, 16), matrix.MatrixTile(32, 16, 32, 16, 16, pad=0)]
+
+
+class _Kernel(Kernel):
+    """Fragments in registers."""
+
+    def alloc(self, name: str, dtype: str, count: int, scope: str) -> tirx.Buffer:
+        return super().alloc(name, dtype, count, "local" if scope.startswith("wmma") else scope)
+
+
+def _emulate(kernel: Kernel, name: str, fragments: tirx.Buffer, *args: tirx.Expr) -> None:
+    size = matrix.SIDE
+    with kernel.loop(size, "row") as row, kernel.loop(size, "column") as column:
+        inside = row * size + column
+        if name == "tvm_fill_fragment":
+            kernel.store(fragments, args[3] * size * size + inside, args[4])
+        elif name == "tvm_mma_sync":
+            index, a, index_a, b, index_b = args[:5]
+            mine = index * size * size + inside
+            with kernel.loop(size, "k") as k:
+                left = kernel.load(a.args[0], index_a * size * size + row * size + k)
+                right = kernel.load(b.args[0], index_b * size * size + k * size + column)
+                term = tirx.Cast("float32", left) * tirx.Cast("float32", right)
+                kernel.store(fragments, mine, kernel.load(fragments, mine) + term)
+        else:
+            index, address, stride, layout = args[3:]
+            element = address.args[0]
+            step = row * stride + column if layout == "row_major" else column * stride + row
+            place, mine = element.indices[0] + step, index * size * size + inside
+            if name == "tvm_load_matrix_sync":
+                kernel.store(fragments, mine, kernel.load(element.source, place))
+            else:
+                kernel.store(element.source, place, kernel.load(fragments, mine))
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("name", ["half", "half_transposed", "half_wide"])
+def test_tile(monkeypatch: pytest.MonkeyPatch, tile: matrix.MatrixTile, name: str) -> None:
+    monkeypatch.setattr(matrix, "Kernel", _Kernel)
+    monkeypatch.setattr(matrix, "_call", _emulate)
+    half = cases.F16
+    build = {
+        "half": cases.case("product", cases.matmul, (33, 40, half), (40, 36, half)),
+        "half_transposed": cases.case(
+            "product", lambda bb, a, b: cases.R.einsum((a, b), "ki,jk->ij"), (40, 36, half), (20, 40, half)
+        ),
+        "half_wide": cases.case("product", cases.matmul_wide_sums, (2, 33, 45, half), (45, 21, half), (21,)),
+    }
+    monkeypatch.setitem(cases.CASES, name, build[name])
+    (func,) = cases.functions(name).values()
+    assert_same(func, matrix.write(recognise(func), tile, LIMITS))
+
+
+def test_the_code_asks_for_matrix_units() -> None:
+    (func,) = cases.functions("matmul_f16").values()
+    text = matrix.write(recognise(func), TILES[0], LIMITS).script()
+    assert "tvm_mma_sync" in text
+    assert "wmma.matrix_a" in text
+
+
+def test_who_gets_matrix_units() -> None:
+    (half,) = cases.functions("matmul_f16").values()
+    (full,) = cases.functions("matmul_wide").values()
+    assert TILES[0].fits(recognise(half), LIMITS)
+    assert not TILES[0].fits(recognise(full), LIMITS)
+    assert not TILES[0].fits(recognise(half), Limits())
