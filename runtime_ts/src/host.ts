@@ -25,8 +25,10 @@ interface Exports {
   tvmw_release(object: number): void;
   tvmw_error(): number;
   tvmw_trim(): void;
-  /** Packages of earlier versions don't have it. */
+  /** Packages of earlier versions don't have these. */
   tvmw_unused?(): bigint;
+  tvmw_wanted?(): number;
+  tvmw_supplied?(): void;
 }
 
 const EXPORTS = [
@@ -37,6 +39,16 @@ const EXPORTS = [
 /** Places in a value's 32 bytes. */
 const VALUE = { size: 32, handle: 4, object: 8, dtype: 12, ndim: 16, shape: 20, payload: 24 } as const;
 const KINDS = ["none", "tensor", "int", "float", "object"] as const satisfies readonly Value["kind"][];
+
+/** Bytes from the beginning of a device buffer; a multiple of 4. */
+export interface Wanted {
+  readonly handle: number;
+  readonly bytes: number;
+}
+type Three = readonly [number, number, number];
+
+/** The status of a call that pauses. */
+const WANTS_DATA = 1;
 
 export class Host {
   readonly #exports: Exports;
@@ -88,12 +100,34 @@ export class Host {
 
   /** Gives the model its parameters, in the manifest's order; once. */
   bindParams(values: readonly Value[]): void {
-    this.#withValues(values, (at) => this.#exports.tvmw_bind_params(at, values.length));
+    const at = this.#place(values);
+    const status = this.#enter(() => this.#exports.tvmw_bind_params(at, values.length));
+    this.#exports.free(at);
+    if (status !== 0) throw this.#error();
   }
 
-  /** Calls an entry by index. The results that have an object must be released, each once. */
-  call(entry: number, values: readonly Value[]): Value[] {
-    return this.#withValues(values, (at) => this.#exports.tvmw_call(entry, at, values.length), () => this.#results());
+  /**
+   * Calls an entry by index. Yields what the model's code has to know of a buffer to go on, all earlier commands done;
+   * resume it with those bytes. The results that have an object must be released, each once.
+   */
+  *call(entry: number, values: readonly Value[]): Generator<Wanted, Value[], Uint8Array> {
+    const at = this.#place(values);
+    try {
+      for (;;) {
+        const status = this.#enter(() => this.#exports.tvmw_call(entry, at, values.length));
+        if (status === 0) return this.#enter(() => this.#results());
+        if (status !== WANTS_DATA || !this.#exports.tvmw_wanted) throw this.#error();
+        const place = this.#exports.tvmw_wanted() >>> 0;
+        const [handle, bytes, to] = new Uint32Array(this.#exports.memory.buffer, place, 3) as unknown as Three;
+        const data = yield { handle, bytes };
+        this.#enter(() => {
+          new Uint8Array(this.#exports.memory.buffer, to, bytes).set(data.subarray(0, bytes));
+          this.#exports.tvmw_supplied!();
+        });
+      }
+    } finally {
+      if (!this.#broken) this.#exports.free(at);
+    }
   }
 
   release(object: number): void {
@@ -128,18 +162,12 @@ export class Host {
     }
   }
 
-  #withValues(values: readonly Value[], action: (at: number) => number, results: () => Value[] = () => []): Value[] {
+  /** @throws OutOfMemoryError */
+  #place(values: readonly Value[]): number {
     this.#buffers.refusal = "";
-    const { at, status, found } = this.#enter(() => {
-      const at = this.#writeValues(values);
-      const status = at === 0 ? 0 : action(at);
-      const found = at !== 0 && status === 0 ? results() : [];
-      if (at !== 0) this.#exports.free(at);
-      return { at, status, found };
-    });
+    const at = this.#enter(() => this.#writeValues(values));
     if (at === 0) throw new OutOfMemoryError("the model's linear memory is full: load the model again");
-    if (status !== 0) throw this.#error();
-    return found;
+    return at;
   }
 
   #error(): TvmWebgpuError {

@@ -3,7 +3,7 @@ import { guarded, USAGE } from "./device.ts";
 import { dtypeInfo, product, type DType } from "./dtype.ts";
 import { InputError, OutOfMemoryError, TvmWebgpuError } from "./errors.ts";
 import type { LaunchTimer } from "./commands.ts";
-import type { Value } from "./host.ts";
+import type { Host, Value, Wanted } from "./host.ts";
 import { ImageWriter } from "./images.ts";
 import type { Entry } from "./manifest.ts";
 import { abortable, Turns } from "./queue.ts";
@@ -38,6 +38,11 @@ export interface Memory {
 type TensorValue = Value & { kind: "tensor" };
 type Finish = () => Promise<unknown[]>;
 
+interface Started {
+  readonly finish: Finish;
+  readonly checked: Promise<unknown>;
+}
+
 /** Submits that the GPU has before it while a run that can be called off encodes the next. */
 const SUBMITS_AHEAD = 2;
 const NEEDED_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
@@ -68,7 +73,7 @@ export class Runner {
   async run(request: RunRequest): Promise<Record<string, unknown>> {
     const { entry, signal } = request;
     await this.#encoding.enter(signal);
-    let started: { finish: Finish; checked: Promise<unknown> };
+    let started: Started;
     try {
       started = await this.#start(request);
     } finally {
@@ -103,54 +108,72 @@ export class Runner {
     this.#images.destroy();
   }
 
-  /** Encodes and submits one call; without a signal at one go, else in pieces between which it can be called off. */
-  async #start(request: RunRequest): Promise<{ finish: Finish; checked: Promise<unknown> }> {
-    const { entry, signal, timer } = request;
-    const { device, commands, host } = this.session;
-    const what = `running "${entry.name}"`;
+  /** Encodes and submits one call: at one go, unless the model asks for data or a signal may call it off. */
+  async #start({ entry, args, outputs, signal, timer }: RunRequest): Promise<Started> {
+    const { device, commands, host, manifest } = this.session;
+    const checks: Promise<void>[] = [];
+    const step = <T>(action: () => T): T => {
+      const { value, checked } = guarded(device, `running "${entry.name}"`, action);
+      checks.push(checked);
+      return value;
+    };
+    let call: ReturnType<Host["call"]> | undefined;
     /** Set while this function has to give the results back if something fails. */
     let results: Value[] | undefined;
-    const begin = (): void => { results = this.#call(request); };
+    const proceed = (data?: Uint8Array): IteratorResult<Wanted> => {
+      call ??= host.call(manifest.entries.indexOf(entry), args.map((arg, i) => this.#value(arg, `${entry.name} ${i}`)));
+      const next = data ? call.next(data) : call.next();
+      if (next.done) results = next.value;
+      return next;
+    };
     const end = (): Finish => {
       commands.settle();
       const found = results!;
       results = undefined;
-      return this.#end(found, request.outputs);
+      return this.#end(found, outputs);
     };
     try {
       commands.timer = timer;
-      if (!signal) {
-        const { value, checked } = guarded(device, what, () => {
-          begin();
-          return end();
-        });
-        return { finish: value, checked };
+      let { next, finish } = step(() => {
+        const next = proceed();
+        return { next, finish: next.done && !signal ? end() : undefined };
+      });
+      while (!next.done) {
+        const { value } = next;
+        const data = await abortable(step(() => this.#read(value))(), signal);
+        next = step(() => proceed(data));
       }
-      const checks = [guarded(device, what, begin).checked];
-      const steps = commands.encode();
-      const ahead: Promise<unknown>[] = [];
-      for (;;) {
-        const { value, checked } = guarded(device, what, () => steps.next());
-        checks.push(checked);
-        if (value.done) break;
-        ahead.push(device.queue.onSubmittedWorkDone());
-        if (ahead.length > SUBMITS_AHEAD) await abortable(ahead.shift()!, signal);
-      }
-      const { value, checked } = guarded(device, what, end);
-      return { finish: value, checked: Promise.all([...checks, checked]) };
+      if (signal) await this.#encodeInPieces(signal, step);
+      finish ??= step(end);
+      return { finish, checked: Promise.all(checks) };
     } catch (error) {
       commands.discard();
       // A list that can't be encoded is the model's own mistake: it is in no known state.
       if (results && error instanceof TvmWebgpuError) host.giveUp(error);
       for (const value of results ?? []) if ("object" in value && value.object !== 0) host.release(value.object);
+      call?.return([]);
       throw error;
     }
   }
 
-  #call({ entry, args }: RunRequest): Value[] {
-    const { host, manifest } = this.session;
-    const values = args.map((arg, i) => this.#value(arg, `${entry.name} ${i}`));
-    return host.call(manifest.entries.indexOf(entry), values);
+  /** Waits for the GPU now and then. @throws the signal's reason, with the rest not encoded */
+  async #encodeInPieces(signal: AbortSignal, step: <T>(action: () => T) => T): Promise<void> {
+    const { device, commands } = this.session;
+    const pieces = commands.encode();
+    const ahead: Promise<unknown>[] = [];
+    while (!step(() => pieces.next()).done) {
+      ahead.push(device.queue.onSubmittedWorkDone());
+      if (ahead.length > SUBMITS_AHEAD) await abortable(ahead.shift()!, signal);
+    }
+  }
+
+  /** What the model's code wants to know. */
+  #read({ handle, bytes }: Wanted): () => Promise<Uint8Array> {
+    const { commands } = this.session;
+    const value = { kind: "tensor", dtype: "uint8", shape: [bytes], handle, offset: 0, object: 0 } as const;
+    const read = this.#readback.plan(commands, [value]);
+    commands.submit();
+    return async () => (await read())[0]!.data as Uint8Array;
   }
 
   #end(results: readonly Value[], outputs: "cpu" | "gpu"): Finish {

@@ -63,6 +63,17 @@ describe("a chain of launches", () => {
     await chain(model, 4, 100);
   });
 
+  test("may pause until the model's code has read what it computed", async () => {
+    const stop = new AbortController();
+    const sums = [1, 2, 3].map((first) => model.run({ x: input(2, first) }, { entry: "first_sum" }));
+    const { signal } = stop;
+    sums.push(model.run({ x: input(1, 4) }, { entry: "first_sum", signal }));
+    const [other] = await Promise.all([model.run({ x: input(2), times: 30 }, { entry: "chain" }), ...sums]);
+    assert.deepEqual(other["y"]!.data, expected(input(2), 30));
+    const values = (await Promise.all(sums)).map(({ sum }) => Number((sum!.data as BigInt64Array)[0]));
+    assert.deepEqual(values, [1, 2, 3, 4].map((first) => 4 * first + 6 + 10));
+  });
+
   test("with a signal that stays silent is right", async () => {
     const { signal } = new AbortController();
     const runs = Array.from({ length: 4 }, (_, i) =>
