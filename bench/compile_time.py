@@ -2,8 +2,8 @@
 
 PYTHONPATH=pyapi:. python -m bench.compile_time --models=resnet50 --runs=3 --json=/tmp/compile.json
 
-Two figures a stage: wall time, and CPU time of this process, which a busy machine stretches less. `second` is the whole
-once more with every kernel in the disk cache. `kernels to WGSL` adds up emission, validation, optimisation, translation.
+Two figures a stage: wall time, and CPU time of this process, which a busy machine stretches less. `second` is all of it
+once more with every kernel in the disk cache; `kernels to WGSL` is emission, validation, optimisation and translation.
 """
 
 from __future__ import annotations
