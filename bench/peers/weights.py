@@ -54,29 +54,68 @@ def orders(array: np.ndarray) -> Iterator[tuple[int, ...]]:
     return itertools.permutations(range(array.ndim)) if array.ndim <= 4 else iter(())
 
 
+class Origins:
+    """Which weight, with its axes in which order, an array is; or which weights, joined along the last axis."""
+
+    def __init__(self, specs: Iterable[Spec], dtype: str) -> None:
+        self._by_digest: dict[str, Spec] = {}
+        self._by_rows: dict[tuple[int, ...], list[tuple[np.ndarray, Spec]]] = {}
+        for spec in specs:
+            array = values(spec, dtype)
+            self._by_rows.setdefault(array.shape[:-1], []).append((array, self._piece(spec, tuple(range(array.ndim)))))
+            for order in orders(array):
+                self._by_digest.setdefault(_digest(array.transpose(order)), self._piece(spec, order))
+
+    @staticmethod
+    def _piece(spec: Spec, order: tuple[int, ...]) -> Spec:
+        return {"order": order, **{key: spec.get(key) for key in ("shape", "seed", "bound", "base")}}
+
+    def find(self, array: np.ndarray) -> list[Spec] | None:
+        """The weights that the array is made of, or None."""
+        whole = self._by_digest.get(_digest(array))
+        return [whole] if whole else self._find_parts(array)
+
+    def _find_parts(self, array: np.ndarray) -> list[Spec] | None:
+        parts: list[Spec] = []
+        while array.size:
+            for part, piece in self._by_rows.get(array.shape[:-1], []):
+                width = part.shape[-1]
+                if width <= array.shape[-1] and np.array_equal(array[..., :width], part):
+                    parts.append(piece)
+                    array = array[..., width:]
+                    break
+            else:
+                return None
+        return parts
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
 def strip(package: Path, specs: Iterable[Spec], dtype: str) -> None:
     """Replaces a package's parameter files by the recipe that `restore` follows."""
-    origins: dict[str, tuple[Spec, tuple[int, ...]]] = {}
-    for spec in specs:
-        array = values(spec, dtype)
-        for order in orders(array):
-            digest = hashlib.sha256(np.ascontiguousarray(array.transpose(order)).tobytes()).hexdigest()
-            origins.setdefault(digest, (spec, order))
+    origins = Origins(specs, dtype)
     manifest = json.loads((package / "manifest.json").read_text())
     pieces: dict[str, list[Spec]] = {file["path"]: [] for file in manifest["files"] if file["role"] == "params"}
     files = {path: (package / path).read_bytes() for path in pieces}
     for parameter in manifest["params"]:
         data = files[parameter["file"]][parameter["offset"] : parameter["offset"] + parameter["bytes"]]
-        origin = origins.get(hashlib.sha256(data).hexdigest())
         piece: Spec = {"offset": parameter["offset"]}
-        if origin:
-            piece |= {"order": origin[1], **{key: origin[0].get(key) for key in ("shape", "seed", "bound", "base")}}
-        else:
-            piece["data"] = base64.b64encode(data).decode()
+        known = parameter["dtype"] == dtype and parameter["shape"]
+        parts = origins.find(np.frombuffer(data, dtype).reshape(parameter["shape"])) if known else None
+        piece |= {"parts": parts} if parts else {"data": base64.b64encode(data).decode()}
         pieces[parameter["file"]].append(piece)
     (package / RECIPE).write_text(json.dumps({"dtype": dtype, "files": pieces}))
     for path in pieces:
         (package / path).unlink()
+
+
+def _content(piece: Spec, dtype: str) -> bytes:
+    if "data" in piece:
+        return base64.b64decode(piece["data"])
+    parts = [values(part, dtype).transpose(part["order"]) for part in piece["parts"]]
+    return np.concatenate(parts, axis=-1).tobytes()
 
 
 def restore(package: Path) -> None:
@@ -92,10 +131,7 @@ def restore(package: Path) -> None:
             continue
         data = bytearray(file["bytes"])
         for piece in recipe["files"][file["path"]]:
-            if "data" in piece:
-                content = base64.b64decode(piece["data"])
-            else:
-                content = np.ascontiguousarray(values(piece, recipe["dtype"]).transpose(piece["order"])).tobytes()
+            content = _content(piece, recipe["dtype"])
             data[piece["offset"] : piece["offset"] + len(content)] = content
         if hashlib.sha256(data).hexdigest() != file["sha256"]:
             raise ValueError(f"{path} came back with another SHA-256 than the manifest has")
