@@ -76,12 +76,25 @@ class CompositeInstructions(Instructions):
             if inner is None:
                 raise invalid(inst, f"no part {i} in a {describe(type)}")
             value, type = self.part(value, type, i), inner
+        self._is_result(inst, type)
         self.define(inst, value)
 
+    def _is_result(self, inst: Instruction, type: Type) -> None:
+        if type != self.result_type(inst):
+            raise invalid(inst, f"the result is a {describe(type)}")
+
     def op_CompositeInsert(self, inst: Instruction) -> None:
-        new, _ = self.typed(inst.args[0], inst)
+        new, new_type = self.typed(inst.args[0], inst)
         base, type = self.typed(inst.args[1], inst)
-        path = inst.args[2:]
+        self._is_result(inst, type)
+        path, at = inst.args[2:], type
+        for i in path:
+            inner = types.child(at, i)
+            if inner is None:
+                raise invalid(inst, f"no part {i} in a {describe(at)}")
+            at = inner
+        if at != new_type:
+            raise invalid(inst, f"the part is a {describe(at)}")
         if isinstance(type, types.Vector) and len(path) == 1:
             base = self.single(base)
             parts = [new if i == path[0] else self.part(base, type, i) for i in range(type.count)]
@@ -91,8 +104,7 @@ class CompositeInstructions(Instructions):
         target = Expr(name)
         for i in path:
             inner = types.child(type, i)
-            if inner is None:
-                raise invalid(inst, f"no part {i} in a {describe(type)}")
+            assert inner is not None
             target, type = self.part(target, type, i), inner
         self.emit(f"{target.text} = {new.text};")
 
@@ -115,6 +127,8 @@ class CompositeInstructions(Instructions):
         if not isinstance(a, types.Vector) or not isinstance(b, types.Vector) or not isinstance(result, types.Vector):
             raise invalid(inst, "the operands are not vectors")
         lanes = [(0, i) if i < a.count else (1, i - a.count) if i != 0xFFFFFFFF else (-1, 0) for i in inst.args[2:]]
+        if a.elem != b.elem or a.elem != result.elem:
+            raise invalid(inst, "the components' types differ")
         if len(lanes) != result.count or any(side == 1 and i >= b.count for side, i in lanes):
             raise invalid(inst, "the components do not fit the vectors")
         if inst.args[0] == inst.args[1]:
@@ -143,27 +157,30 @@ class CompositeInstructions(Instructions):
 
     def op_VectorExtractDynamic(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[0], inst)
-        self.define(inst, expr.index(value, self._lane(type, inst.args[1], inst)))
+        lane = self._lane(type, inst.args[1], inst)
+        self._is_result(inst, getattr(type, "elem", type))
+        self.define(inst, expr.index(value, lane))
 
     def _lane(self, type: Type, id: int, inst: Instruction) -> Expr:
         if not isinstance(type, types.Vector):
             raise invalid(inst, "the operand is not a vector")
         constant = self.t.constants.integer(id)
-        return self.operand(id, inst) if constant is None else Expr(str(min(constant, type.count - 1)))
+        return self.index(id, inst, False) if constant is None else Expr(str(min(constant, type.count - 1)))
 
     def op_VectorInsertDynamic(self, inst: Instruction) -> None:
         base, type = self.typed(inst.args[0], inst)
-        new = self.operand(inst.args[1], inst)
+        new, new_type = self.typed(inst.args[1], inst)
+        self._is_result(inst, type)
+        if new_type != getattr(type, "elem", None):
+            raise invalid(inst, "the component's type differs")
         lane = self._lane(type, inst.args[2], inst)
         self.emit(f"{self._changed(inst, base)}[{lane.text}] = {new.text};")
 
     def op_Select(self, inst: Instruction) -> None:
-        test, test_type = self.typed(inst.args[0], inst)
+        test = self.operand(inst.args[0], inst)
         yes, type = self.typed(inst.args[1], inst)
         no, _ = self.typed(inst.args[2], inst)
         if types.scalar_of(type) is not None and not isinstance(type, types.Matrix):
-            if isinstance(type, types.Scalar) and isinstance(test_type, types.Vector):
-                raise invalid(inst, "a vector condition for scalars")
             self.define(inst, expr.call("select", no, yes, test))
             return
         name = self._changed(inst, no)

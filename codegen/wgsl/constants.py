@@ -7,7 +7,7 @@ zero of any type.
 import struct
 from collections.abc import Callable, Mapping
 
-from tvm_webgpu.codegen.wgsl import types
+from tvm_webgpu.codegen.wgsl import grammar, types
 from tvm_webgpu.codegen.wgsl.module import Instruction, Module, invalid, literal, unsupported
 from tvm_webgpu.codegen.wgsl.types import Scalar, Type
 
@@ -52,9 +52,10 @@ class Constants:
         self.module = module
         self.spec = spec
         self.values: dict[int, Value] = {}
-        # In module order, so that a constant's parts are known before it.
-        for id, inst in module.constants.items():
-            self.values[id] = self._evaluate(inst)
+
+    def add(self, inst: Instruction) -> None:
+        """Evaluates a constant, whose parts have been added before."""
+        self.values[inst.id] = self._evaluate(inst)
 
     def value(self, id: int) -> Value:
         return self.values[id]
@@ -103,8 +104,6 @@ class Constants:
         return self.spec.get(id, default) if id is not None and inst.op.startswith("Spec") else default
 
     def _operation(self, inst: Instruction, type: Type) -> Value:
-        from tvm_webgpu.codegen.wgsl import grammar
-
         rule = grammar.RULES.get(inst.args[0])
         name, args = (rule.name if rule else f"#{inst.args[0]}"), inst.args[1:]
         if name in ("CompositeExtract",) and args and args[0] in self.values:

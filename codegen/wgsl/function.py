@@ -202,6 +202,8 @@ class FunctionWriter(SubgroupInstructions):
         result = self.function.type.result
         match end.op:
             case "ReturnValue":
+                if self.m.type_of(end.args[0], end) != result:
+                    raise invalid(end, "the value's type differs from the function's")
                 text = self.operand(end.args[0], end).text
                 self.flush()
                 self.emit(f"return {text};")
@@ -243,6 +245,9 @@ class FunctionWriter(SubgroupInstructions):
         self.lines[start - 1 :] = [head, *(line[2:] for line in inner[1:-1])]
 
     def condition(self, id: int, negated: bool) -> str:
+        if self.m.value_types.get(id) != types.BOOL:
+            raise invalid(self.usage.defs.get(id) or Instruction("BranchConditional", 0, 0, (), self.function.offset),
+                          "a condition that is no bool")  # fmt: skip
         test = self.operand(id, None)
         return (expr.negate(test) if negated else test).text
 
@@ -357,6 +362,8 @@ class FunctionWriter(SubgroupInstructions):
         stores: list[tuple[int, Expr]] = []
         for phi, value in edge_stores(self.function, node):
             if phi.id in self.usage.live and phi.id not in self.counted and value != phi.id:
+                if self.m.type_of(value, phi) != self.m.value_types[phi.id]:
+                    raise invalid(phi, f"the type of %{value} differs")
                 stores.append((phi.id, self.operand(value, phi)))
             elif phi.id in self.declared_by_store:
                 self.declared_by_store.discard(phi.id)
@@ -367,8 +374,9 @@ class FunctionWriter(SubgroupInstructions):
         while stores:
             free = [i for i, (id, _) in enumerate(stores) if not self._read_by_others(sign * id, i, stores)]
             if not free:
-                # A cycle: keep one value aside.
-                stores[0] = (stores[0][0], self.keep(stores[0][1]))
+                # A cycle: keep aside what still reads the first target.
+                first = sign * stores[0][0]
+                stores[1:] = [(id, self.keep(value) if first in value.reads else value) for id, value in stores[1:]]
                 continue
             target, stored = stores.pop(free[0])
             name = self.hoisted[-target]

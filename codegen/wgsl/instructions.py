@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from tvm_webgpu.codegen.wgsl import expr, grammar, types
+from tvm_webgpu.codegen.wgsl import check, expr, grammar, types
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.module import Instruction, unsupported
+from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.operators import GLSL_ROWS, ROWS, SCALAR_ROWS, SUBGROUP_MOVES, WRAPPING, Row
 from tvm_webgpu.codegen.wgsl.state import State
 from tvm_webgpu.codegen.wgsl.types import Type
@@ -32,7 +32,17 @@ class Instructions(State):
                 raise
             raise unsupported(inst, str(error)) from error
 
+    def check(self, inst: Instruction, rule: check.Rule, ids: tuple[int, ...]) -> None:
+        """Refuses operands of types that the instruction does not take."""
+        result = self.result_type(inst)
+        if not rule(result, [self.m.type_of(id, inst) for id in ids]):
+            given = ", ".join(describe(self.m.type_of(id, inst)) for id in ids)
+            raise invalid(inst, f"the types do not fit: {given} to {describe(result)}")
+
     def _instruction(self, inst: Instruction) -> None:
+        rule = check.RULES.get(inst.op)
+        if rule is not None:
+            self.check(inst, rule, inst.ids)
         if self.m.wide and self.wide(inst):
             return
         row = ROWS.get(inst.op)
@@ -103,6 +113,8 @@ class Instructions(State):
 
     def index(self, id: int, where: Instruction, unsigned: bool) -> Expr:
         value, type = self.typed(id, where)
+        if not isinstance(type, types.Scalar) or type.kind != "int":
+            raise invalid(where, f"the index %{id} is no integer")
         return self.unsigned(value, type) if unsigned or types.is_wide(type) else value
 
     def wrap(self, value: Expr, type: Type) -> Expr:
@@ -199,6 +211,10 @@ class Instructions(State):
             raise unsupported(inst, f"the instruction set {library!r} is not known")
         name = grammar.GLSL.get(inst.args[1], f"number {inst.args[1]}")
         ids = inst.ids[1:]
+        if len(ids) != check.GLSL_COUNTS.get(name, 1):
+            raise invalid(inst, f"GLSL.std.450 {name} with {len(ids)} operands")
+        if name not in ("MatrixInverse", "PackDouble2x32", "UnpackDouble2x32"):
+            self.check(inst, check.GLSL_RULES.get(name, check.GLSL_RULE), ids)
         method = getattr(self, f"glsl_{name}", None)
         if method is not None:
             method(inst, ids)

@@ -99,6 +99,11 @@ class MemoryInstructions(RawMemory):
 
     def _atomic_place(self, inst: Instruction) -> Place:
         place = self.place(inst.args[0], inst)
+        if place.type not in (types.I32, types.U32) or (inst.id and self.result_type(inst) != place.type):
+            raise unsupported(inst, f"an atomic operation on {describe(place.type)}")
+        for id in inst.ids[(3 if inst.op != "AtomicCompareExchange" else 4) :]:
+            if self.m.type_of(id, inst) != place.type:
+                raise invalid(inst, "the operand's type differs from the memory's")
         if place.raw is not None:
             return replace(place, text=self.raw_word(place, inst), type=types.U32)
         if place.tree is not True:
@@ -195,6 +200,8 @@ class MemoryInstructions(RawMemory):
 
     def op_FunctionCall(self, inst: Instruction) -> None:
         name, args = self.t.call(self, inst)
+        if self.m.functions[inst.args[0]].type.result != self.result_type(inst):
+            raise invalid(inst, "the result's type differs from the function's")
         self.flush_reading({"memory", "private", *(id for id in self.places if isinstance(id, int))})
         text = f"{name}({', '.join(args)})"
         if isinstance(self.result_type(inst), types.Void) or not self.usage.count.get(inst.id):

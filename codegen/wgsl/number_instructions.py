@@ -132,6 +132,9 @@ class NumberInstructions(CompositeInstructions):
         if any(types.is_wide(t) or types.is_narrow(t) for t in (type, result)):
             self.define(inst, self.from_words(self.to_words(self.single(value), type, inst), result, inst))
             return
+        bits = [scalar.width * _components(t) for scalar, t in ((source, type), (target, result))]
+        if bits[0] != bits[1] or not bits[0]:
+            raise invalid(inst, f"{describe(type)} and {describe(result)} differ in size")
         (value,) = self.runtime("", [value])
         if types.F16 in (source, target) and source != target:
             self.define(inst, self._halves(value, type, result, inst))
@@ -335,3 +338,7 @@ class NumberInstructions(CompositeInstructions):
         one, zero = (self.d.value(type, None).text.replace("0", digit) for digit in "10")
         k = self.keep(Expr(f"{one} - {eta} * {eta} * ({one} - {n} * {i} * {n} * {i})")).text
         self.define(inst, Expr(f"select({zero}, {eta} * {i} - ({eta} * {n} * {i} + sqrt({k})) * {n}, {k} >= {zero})"))
+
+
+def _components(type: Type) -> int:
+    return type.count if isinstance(type, types.Vector) else 1

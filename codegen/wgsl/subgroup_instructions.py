@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tvm_webgpu.codegen.wgsl import expr, types
+from tvm_webgpu.codegen.wgsl import check, expr, types
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
@@ -43,6 +43,8 @@ class SubgroupInstructions(MemoryInstructions):
             row, ids = Row(f"{forms[operation]}()", letter, letter if letter in "su" else "r"), inst.ids[1:2]
         if row is None:
             return False
+        if inst.op in check.GROUP_RULES:
+            self.check(inst, check.GROUP_RULES[inst.op], ids)
         self.together(inst, self.apply(inst, row, ids))
         return True
 

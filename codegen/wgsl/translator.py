@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tvm_webgpu.codegen.wgsl import expr, module, types
+from tvm_webgpu.codegen.wgsl import expr, module, reader, types
 from tvm_webgpu.codegen.wgsl.constants import Constants
 from tvm_webgpu.codegen.wgsl.declare import Declarations
 from tvm_webgpu.codegen.wgsl.expr import Expr
@@ -19,11 +19,12 @@ from tvm_webgpu.codegen.wgsl.place import Place
 from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding
 from tvm_webgpu.codegen.wgsl.variables import Variables
 from tvm_webgpu.codegen.wgsl.wide_helpers import HELPERS
-from tvm_webgpu.errors import InvalidModuleError, TvmWebgpuError, UnsupportedError
+from tvm_webgpu.errors import InvalidModuleError, UnsupportedError
 
 GL_COMPUTE = 5
 LOCAL_SIZE, LOCAL_SIZE_ID = 17, 38
 MAX_OUTPUT = 16 << 20  # characters
+MAX_INVOCATIONS = 1 << 14  # of a workgroup; no device has more
 MAX_INSTANCES = 4096  # of functions, one per combination of pointer arguments
 
 # SPIR-V builtin -> (WGSL builtin, its type, a short name)
@@ -55,23 +56,18 @@ def translate(spirv: bytes, options: Options | None = None) -> Shader:
     Raises UnsupportedError, which names the instruction, its offset in words and the reason, for what WGSL can't
     express, and InvalidModuleError for a malformed module. The same input gives the same text.
     """
-    try:
-        return Translator(module.read(spirv), options or Options()).run()
-    except TvmWebgpuError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RecursionError) as error:
-        # spirv-val's many rules are not checked here one by one; a module that breaks one must still end in an error.
-        raise InvalidModuleError(f"invalid SPIR-V, run spirv-val on it ({type(error).__name__}: {error})") from error
+    options = options or Options()
+    return Translator(*reader.read(spirv, options.spec_constants), options).run()
 
 
 class Translator:
     """The state of one translation: declarations, variables and function instances, each made on demand."""
 
-    def __init__(self, m: Module, options: Options):
+    def __init__(self, m: Module, constants: Constants, options: Options):
         self.module = m
         self.options = options
         self.names = Names()
-        self.constants = Constants(m, options.spec_constants)
+        self.constants = constants
         self.declarations = Declarations(m, self.constants, self.names)
         self.entries = self._entries()
         self.memory = Memory(m, [m.functions[e.function] for e in self.entries])
@@ -155,6 +151,8 @@ class Translator:
     def _checked(self, where: Instruction, size: tuple[int, int, int]) -> tuple[int, int, int]:
         if not all(size):
             raise invalid(where, f"the workgroup size {size}")
+        if size[0] * size[1] * size[2] > MAX_INVOCATIONS:
+            raise unsupported(where, f"a workgroup of {size[0]} x {size[1]} x {size[2]} invocations")
         return size
 
     def _entry(self, entry: module.EntryPoint) -> EntryPoint:

@@ -16,6 +16,7 @@ from tvm_webgpu.codegen.wgsl.module import Instruction, Module, invalid, unsuppo
 from tvm_webgpu.codegen.wgsl.names import Names
 from tvm_webgpu.codegen.wgsl.place import Place, Raw
 
+MAX_GROUPS, MAX_BINDINGS = 4, 1000  # of every WebGPU device
 _BUFFERS = ("StorageBuffer", "Uniform")
 
 
@@ -85,6 +86,8 @@ class Variables:
         if len(inst.args) > 1 and not workgroup:
             if inst.args[1] not in self.constants:
                 raise unsupported(inst, "an initial value that is not a constant")
+            if self.module.value_types.get(inst.args[1]) != pointer.pointee:
+                raise invalid(inst, "the initial value's type differs")
             value = d.constant(inst.args[1])
             if not value.const:
                 raise unsupported(inst, "an initial value of NaN or infinity")
@@ -113,6 +116,8 @@ class Variables:
         group, binding = m.decoration(id, "DescriptorSet"), m.decoration(id, "Binding")
         if group is None or binding is None:
             raise unsupported(inst, "a buffer without DescriptorSet and Binding")
+        if group >= MAX_GROUPS or binding >= MAX_BINDINGS:
+            raise unsupported(inst, f"the binding {binding} of set {group}: WebGPU has {MAX_GROUPS} bind groups")
         block = self._block(inst, pointer)
         if id in self.raw:
             return self._raw_buffer(inst, block, (group, binding))

@@ -26,7 +26,7 @@ import execute_wgsl  # noqa: E402
 import run  # noqa: E402
 import vulkan  # noqa: E402
 from tvm_webgpu.codegen import wgsl  # noqa: E402
-from tvm_webgpu.codegen.wgsl import module, types  # noqa: E402
+from tvm_webgpu.codegen.wgsl import module, reader, types  # noqa: E402
 from tvm_webgpu.errors import TvmWebgpuError  # noqa: E402
 
 TIME_LIMIT = 20.0  # seconds for one module; software drivers compile slowly
@@ -91,7 +91,7 @@ def compare(spirv: bytes, seed: int = 1) -> tuple[str, str]:
         shader = wgsl.translate(spirv)
     except TvmWebgpuError as error:
         return "refused", str(error)
-    m = module.read(spirv)
+    m, _ = reader.read(spirv)
     dice = random.Random(seed)
     data: dict[vulkan.BufferKey, bytes] = {}
     parts: dict[vulkan.BufferKey, list[Scalar]] = {}

@@ -1,6 +1,6 @@
 """Random structured compute modules: a seed in, SPIR-V assembly out.
 
-Control flow is any nest of selections, switches (with fall-through) and loops (tested above, below or in the middle, with
+Control flow is any nest of selections, switches (with fall-through) and loops (tested above, below or inside, with
 breaks, continues and early returns from anywhere that SPIR-V allows them); values flow through phis at every merge.
 Each loop is bounded, nothing is undefined, so that every driver gives the same words.
 
@@ -142,7 +142,8 @@ class Generator:
         return state
 
     def condition(self, state: list[str]) -> str:
-        low = self.result("BitwiseAnd", "uint", self.value(state), self.constant(self.dice.choice((1, 3, 7, 0xFFFFFFFF))))
+        mask = self.constant(self.dice.choice((1, 3, 7, 0xFFFFFFFF)))
+        low = self.result("BitwiseAnd", "uint", self.value(state), mask)
         return self.result(self.dice.choice(COMPARE), "bool", low, self.constant(self.dice.choice((0, 1, 2, 3))))
 
     # Control flow

@@ -6,9 +6,9 @@ fn main(@builtin(global_invocation_id) global_id: vec3u) {
   var v1 = v3;
   var v2 = 100u;
   for (var i1 = 0u; i1 < v3; i1++) {
-    let t1 = v2;
-    v2 = v1 + 1u;
-    v1 = t1;
+    let t1 = v1 + 1u;
+    v1 = v2;
+    v2 = t1;
   }
   output[global_id.x] = v1 * 16u + v2;
 }

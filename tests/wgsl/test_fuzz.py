@@ -1,9 +1,16 @@
-"""Damaged modules: each ends in a typed error or in text, in bounded time, whatever the damage.
+"""Damaged modules: each ends in a typed error or in WGSL that compiles, in bounded time, whatever the damage.
 
-`python test_fuzz.py COUNT [SEED]` runs as many as wanted and prints what went wrong.
+    python test_fuzz.py COUNT [SEED] [--compile]
+
+runs as many as wanted and prints what went wrong; with --compile naga also compiles every text, and Tint those of every
+fifth. Half of the damage is to words, anywhere; the other half keeps instructions whole and swaps their operands and
+opcodes, which gets past the reader far more often.
 """
 
+import argparse
+import collections
 import random
+import resource
 import struct
 import sys
 import time
@@ -11,65 +18,149 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tvm_webgpu import spirv_tools
 from tvm_webgpu.codegen import wgsl
 from tvm_webgpu.errors import TvmWebgpuError
 
 HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "corpora")]
+
+import compilers  # noqa: E402
+import generate  # noqa: E402
+
 TIME_LIMIT = 5.0  # seconds for one small module
+MEMORY_LIMIT = 4 << 30  # bytes of address space beyond what the process has at the start
+HEADER = 5  # words
+FUNCTIONS = 54  # OpFunction
 
 
 def seeds() -> list[bytes]:
-    return [spirv_tools.assemble(path.read_text()) for path in sorted(HERE.glob("*.spvasm"))]
+    written = [spirv_tools.assemble(path.read_text()) for path in sorted(HERE.glob("*.spvasm"))]
+    return written + [spirv_tools.assemble(generate.generate(seed)) for seed in range(20)]
 
 
 def mutate(data: bytes, dice: random.Random) -> bytes:
-    """A few random changes: bits, words, swapped ids, cut or doubled stretches."""
+    """A few random changes of one kind."""
     words = list(struct.unpack(f"<{len(data) // 4}I", data))
+    change = dice.choice((change_words, change_instructions))
     for _ in range(dice.choice((1, 1, 1, 2, 4))):
-        at = dice.randrange(len(words))
-        match dice.randrange(6):
-            case 0:
-                words[at] ^= 1 << dice.randrange(32)
-            case 1:
-                words[at] = dice.choice((0, 1, 2, 0xFFFFFFFF, 0x7FFFFFFF, len(words), dice.randrange(1 << 16)))
-            case 2:
-                words[at] = words[dice.randrange(len(words))]
-            case 3:
-                # Small changes of ids keep a module well-formed more often than not.
-                words[at] = (words[at] + dice.choice((-2, -1, 1, 2))) & 0xFFFFFFFF
-            case 4:
-                del words[at : at + dice.randrange(1, 8)]
-            case 5:
-                words[at:at] = words[at : at + dice.randrange(1, 8)]
-        if not words:
-            words = [0]
+        change(words, dice)
     return struct.pack(f"<{len(words)}I", *words)
 
 
-def failures(count: int, seed: int) -> Iterator[str]:
+def change_words(words: list[int], dice: random.Random) -> None:
+    """Bits, words, swapped ids, cut or doubled stretches."""
+    at = dice.randrange(len(words))
+    match dice.randrange(6):
+        case 0:
+            words[at] ^= 1 << dice.randrange(32)
+        case 1:
+            words[at] = dice.choice((0, 1, 2, 0xFFFFFFFF, 0x7FFFFFFF, len(words), dice.randrange(1 << 16)))
+        case 2:
+            words[at] = words[dice.randrange(len(words))]
+        case 3:
+            # Small changes of ids keep a module well-formed more often than not.
+            words[at] = (words[at] + dice.choice((-2, -1, 1, 2))) & 0xFFFFFFFF
+        case 4 if len(words) > 16:
+            del words[at : at + dice.randrange(1, 8)]
+        case 5:
+            words[at:at] = words[at : at + dice.randrange(1, 8)]
+
+
+def instructions(words: list[int]) -> list[int]:
+    """Where the instructions begin, as far as their lengths make sense."""
+    found, at = [], HEADER
+    while at < len(words) and words[at] >> 16:
+        found.append(at)
+        at += words[at] >> 16
+    return found
+
+
+def change_instructions(words: list[int], dice: random.Random) -> None:
+    """An operand or opcode of another instruction, or a whole instruction gone, doubled or moved."""
+    starts = instructions(words)
+    if not starts:
+        return
+    # Instructions of functions, where most meaning is, three times of four.
+    inside = [at for at in starts if at > next((s for s in starts if words[s] & 0xFFFF == FUNCTIONS), 0)]
+    at = dice.choice(inside if inside and dice.random() < 0.75 else starts)
+    size = words[at] >> 16
+    other = dice.choice(starts)
+    match dice.randrange(8):
+        case 0 | 1 | 2 if size > 1:
+            words[at + dice.randrange(1, size)] = dice.randrange(1, max(words[3], 2))
+        case 3 if size > 1 and words[other] >> 16 > 1:
+            words[at + dice.randrange(1, size)] = words[other + dice.randrange(1, words[other] >> 16)]
+        case 4:
+            alike = [s for s in starts if words[s] >> 16 == size]
+            words[at] = words[dice.choice(alike)]
+        case 5:
+            words[at] = (words[at] & 0xFFFF0000) | dice.choice((dice.randrange(120, 260), dice.randrange(1, 410)))
+        case 6:
+            del words[at : at + size]
+        case 7:
+            words[other:other] = words[at : at + size]
+
+
+def failures(
+    count: int, seed: int, compiled: bool = False, counts: collections.Counter[str] | None = None
+) -> Iterator[str]:
     """Tries ``count`` damaged modules; yields a text for each that ends in anything but text or a typed error."""
     dice, originals = random.Random(seed), seeds()
+    counts = collections.Counter() if counts is None else counts
+    tint = compilers.Tint() if compiled and compilers.Tint.available() else None
     for i in range(count):
         data = mutate(dice.choice(originals), dice)
         start = time.monotonic()
+        text = None
         try:
-            wgsl.translate(data)
-        except TvmWebgpuError:
-            pass
+            text = wgsl.translate(data).text
+            counts["translated"] += 1
+        except TvmWebgpuError as error:
+            counts[type(error).__name__] += 1
         except Exception:
             yield f"input {i} of seed {seed}: {traceback.format_exc()}"
         if time.monotonic() - start > TIME_LIMIT:
             yield f"input {i} of seed {seed}: took {time.monotonic() - start:.1f} s"
+        if text is None or not compiled:
+            continue
+        # Only Tint knows subgroup matrices.
+        error, who = (None if "subgroup_matrix" in text else compilers.naga(text)), "naga"
+        if error is None and tint is not None and i % 5 == 0:
+            error, who = tint(text), "Tint"
+        if error is not None:
+            yield f"input {i} of seed {seed}: {who} refuses the text: {error}"
+    if tint is not None:
+        tint.close()
 
 
 def test_damaged_modules() -> None:
     assert list(failures(1500, 1)) == []
 
 
-if __name__ == "__main__":
-    found = 0
-    for failure in failures(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1):
+def test_texts_of_damaged_modules_compile() -> None:
+    if compilers.device() is None:
+        pytest.skip("no Vulkan device")
+    assert list(failures(600, 2, compiled=True)) == []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("count", type=int)
+    parser.add_argument("seed", type=int, nargs="?", default=1)
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_LIMIT, hard))
+    counts: collections.Counter[str] = collections.Counter()
+    found, start = 0, time.monotonic()
+    for failure in failures(options.count, options.seed, options.compile, counts):
         found += 1
-        print(failure)
-    print(f"{found} failures")
+        print(failure, flush=True)
+    print(f"{dict(counts)}, {found} failures in {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
