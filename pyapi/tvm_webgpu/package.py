@@ -170,6 +170,11 @@ class Package:
             ),
         )
 
+    def with_compression(self) -> Package:
+        """The package, and its variants, with files in gzip, which executors unpack as they come."""
+        variants = (Variant(variant.name, variant.package.with_compression()) for variant in self.variants)
+        return replace(self, compressed=True, variants=tuple(variants))
+
     def with_variants(self, variants: Sequence[Variant]) -> Package:
         """The package with these variants, best first; InputError for a bad name, or entries that differ."""
         names = [variant.name for variant in variants]

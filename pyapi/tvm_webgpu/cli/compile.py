@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from tvm_webgpu import typescript
 from tvm_webgpu.cli.native_log import captured_native_stderr
 from tvm_webgpu.errors import InputError
+from tvm_webgpu.param_storage import STORAGES
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from tvm_webgpu.package import Package
     from tvm_webgpu.pipeline.progress import Listener
 
 HELP = "compile a model to a package"
@@ -54,6 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mixed-precision", action="store_true", help="compute a float32 model in float16 where it pays (turns f16 on)"
     )
     parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME[=ITEM,...]",
+        help="also compile for devices that can more, best first; a runtime loads the first that its device runs: f16, "
+        "subgroups, subgroup_matrix, limits, or e.g. fast=f16,mixed_precision,threads=512 (repeatable)",
+    )
+    parser.add_argument(
+        "--compress", action="store_true", help="compress files with gzip, for servers that do not do it themselves"
+    )
+    parser.add_argument(
+        "--param-storage",
+        choices=STORAGES,
+        help="store large parameters as halves, or as bytes with a scale for each channel; decoded when loaded",
+    )
+    parser.add_argument(
         "--shape",
         action="append",
         default=[],
@@ -84,18 +102,28 @@ def main(options: argparse.Namespace) -> int:
             shapes=shapes,
             features=sorted(features),
             mixed_precision=options.mixed_precision,
+            variants=options.variant,
             cache=not options.nocache,
             progress=listener,
         )
+    if options.param_storage:
+        package = package.with_param_storage(options.param_storage)
+    if options.compress:
+        package = package.with_compression()
     path = package.save(options.output)
     if options.types:
         (path / typescript.FILE).write_text(typescript.declarations(package))
-    megabytes = sum(len(param.data) for param in package.params) / 1e6
-    print(
-        f"{path}: {len(package.entries)} entries, {len(package.kernels)} kernels, "
-        f"{len(package.wasm) / 1e3:.1f} kB of wasm, {megabytes:.1f} MB of parameters"
-    )
+    print(f"{path}: {len(package.entries)} entries, {_summary(package)}")
+    for variant in package.variants:
+        print(f"  {variant.name}: {_summary(variant.package)}")
     return 0
+
+
+def _summary(package: Package) -> str:
+    stored = [len(param.stored.values) if param.stored else len(param.data) for param in package.params]
+    needs = [*package.features, *(f"{name} {value}" for name, value in package.limits.items())]
+    sizes = f"{len(package.wasm) / 1e3:.1f} kB of wasm, {sum(stored) / 1e6:.1f} MB of parameters"
+    return f"{len(package.kernels)} kernels, {sizes}" + (f"; needs {', '.join(needs)}" if needs else "")
 
 
 def _parse_target(text: str) -> str | dict[str, object]:

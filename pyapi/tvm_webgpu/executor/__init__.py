@@ -12,7 +12,7 @@ from tvm_webgpu.errors import DeviceError, InputError, PackageError
 from tvm_webgpu.package import Entry, Package, Param, TensorSpec
 
 from . import dtypes, instance
-from .device import check_device, open_device
+from .device import check_device, choose_package, find_adapter, open_device
 from .gpu import Gpu
 from .instance import Instance, Value
 
@@ -34,8 +34,10 @@ class Executor:
     """A package on a device, its parameters uploaded. Not for use by two threads at once.
 
     `device` may be a wgpu device of the caller's with what the package requires; by default one is opened, from the
-    adapter that `power_preference` ("high-performance" or "low-power") picks. Raises PackageError for a damaged package
-    or one that needs what the device lacks, DeviceError without a usable GPU.
+    adapter that `power_preference` ("high-performance" or "low-power") picks. Of a package with variants it runs the
+    best that the device can, or the one that `variant` names ("baseline" for the package's own); the attribute of that
+    name says which. Raises PackageError for a damaged package or one that needs what the device lacks, DeviceError without a
+    usable GPU.
     """
 
     def __init__(
@@ -44,13 +46,15 @@ class Executor:
         *,
         device: wgpu.GPUDevice | None = None,
         power_preference: str = "high-performance",
+        variant: str | None = None,
     ) -> None:
-        self.package = package if isinstance(package, Package) else Package.load(package)
+        adapter = None if device else find_adapter(power_preference)
+        self.variant, self.package = choose_package(package, device or adapter, variant)
         self._closed = True
         self._dropped: list[int] = []
         if device is not None:
             check_device(self.package, device)
-        self._gpu = Gpu(device or open_device(self.package, power_preference), self.package.kernels)
+        self._gpu = Gpu(device or open_device(self.package, adapter), self.package.kernels)
         self._instance = Instance(self.package.wasm, self._gpu)
         self._inputs: dict[tuple[str, str], tuple[int, int]] = {}
         self._closed = False
@@ -179,6 +183,7 @@ def load(
     *,
     device: wgpu.GPUDevice | None = None,
     power_preference: str = "high-performance",
+    variant: str | None = None,
 ) -> Executor:
     """An executor of the package in this folder; see Executor."""
-    return Executor(package, device=device, power_preference=power_preference)
+    return Executor(package, device=device, power_preference=power_preference, variant=variant)

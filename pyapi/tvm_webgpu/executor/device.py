@@ -1,4 +1,4 @@
-"""What a package requires -> a wgpu device that has it, or a PackageError that says what to do."""
+"""What a package requires -> the variant that a wgpu device runs, or a PackageError that says what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import wgpu
 
 from tvm_webgpu.errors import DeviceError, PackageError
-from tvm_webgpu.package import Package
+from tvm_webgpu.package import BASELINE, Package, Requirements, choose_variant
 
 FEATURES = {"subgroups": "subgroup"}
 """WebGPU's feature names that wgpu spells otherwise."""
@@ -25,7 +25,9 @@ def _wgpu_limit(name: str) -> str:
     return re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", name)
 
 
-def _lacks(package: Package, features: set[str], limits: dict[str, int]) -> list[str]:
+def lacks(package: Package | Requirements, offered: wgpu.GPUAdapter | wgpu.GPUDevice) -> list[str]:
+    """The features and limits that a package requires and an adapter or device does not have, in words."""
+    features, limits = offered.features, offered.limits
     missing = [f"the feature {name}" for name in package.features if FEATURES.get(name, name) not in features]
     for name, value in package.limits.items():
         have = limits.get(_wgpu_limit(name))
@@ -55,14 +57,19 @@ def _quiet_loader() -> Iterator[None]:
         del os.environ["XDG_RUNTIME_DIR"]
 
 
-def open_device(package: Package, power_preference: str = "high-performance") -> wgpu.GPUDevice:
-    """A device with the package's features and limits; DeviceError without an adapter."""
+def find_adapter(power_preference: str = "high-performance") -> wgpu.GPUAdapter:
+    """DeviceError without an adapter."""
     try:
         with _quiet_loader():
-            adapter = wgpu.gpu.request_adapter_sync(power_preference=power_preference)
+            return wgpu.gpu.request_adapter_sync(power_preference=power_preference)
     except RuntimeError as error:
         raise DeviceError(f"no GPU adapter ({error}); install a Vulkan driver (mesa-vulkan-drivers is one)") from error
-    _refuse(package, _lacks(package, set(adapter.features), adapter.limits), f"the adapter {adapter.info['device']}")
+
+
+def open_device(package: Package, adapter: wgpu.GPUAdapter | None = None) -> wgpu.GPUDevice:
+    """A device with the package's features and limits; DeviceError without an adapter."""
+    adapter = adapter or find_adapter()
+    _refuse(package, lacks(package, adapter), f"the adapter {adapter.info['device']}")
     limits = {name: adapter.limits[name] for name in WANTED_IN_FULL}
     required = {_wgpu_limit(name): value for name, value in package.limits.items()}
     limits |= {name: value for name, value in required.items() if name in adapter.limits}
@@ -75,4 +82,22 @@ def open_device(package: Package, power_preference: str = "high-performance") ->
 
 def check_device(package: Package, device: wgpu.GPUDevice) -> None:
     """Raises PackageError if a device of the caller's lacks what the package requires."""
-    _refuse(package, _lacks(package, set(device.features), device.limits), "the given device")
+    _refuse(package, lacks(package, device), "the given device")
+
+
+def choose_package(
+    package: Package | str | os.PathLike[str], offered: wgpu.GPUAdapter | wgpu.GPUDevice, wanted: str | None
+) -> tuple[str, Package]:
+    """The best variant of a package that an adapter or device runs, or the one that is wanted, and its name.
+
+    Of a folder only that one's files are read. PackageError for an unknown name.
+    """
+    if not isinstance(package, Package):
+        name = choose_variant(package, lambda requirements: not lacks(requirements, offered), wanted)
+        return name, Package.load(package, name)
+    variants = {variant.name: variant.package for variant in package.variants} | {BASELINE: package}
+    if wanted is None:
+        return next((item for item in variants.items() if not lacks(item[1], offered)), (BASELINE, package))
+    if wanted not in variants:
+        raise PackageError(f"package {package.name!r} has no variant {wanted!r}; it has {', '.join(variants)}")
+    return wanted, variants[wanted]

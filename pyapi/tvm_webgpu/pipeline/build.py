@@ -13,7 +13,7 @@ from tvm.target import Target
 
 import tvm_webgpu
 from tvm_webgpu.errors import InputError, InvalidModuleError, UnsupportedError
-from tvm_webgpu.package import Entry, Package
+from tvm_webgpu.package import Entry, Package, Variant
 from tvm_webgpu.pipeline import graph
 from tvm_webgpu.pipeline.cache import Cache, default_folder
 from tvm_webgpu.pipeline.frontends import load_model
@@ -23,9 +23,10 @@ from tvm_webgpu.pipeline.limits import required_limits
 from tvm_webgpu.pipeline.lower import kernel_names, lower
 from tvm_webgpu.pipeline.model import ImportOptions, Model
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
-from tvm_webgpu.pipeline.progress import Listener, Progress
+from tvm_webgpu.pipeline.progress import LOG, Listener, Progress
 from tvm_webgpu.pipeline.signatures import inputs_of, outputs_of, storage_of
 from tvm_webgpu.pipeline.target import FEATURES, enabled_features, resolve_target
+from tvm_webgpu.pipeline.variants import parse_variant
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,6 +46,7 @@ def compile(
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     features: Iterable[str] = (),
     mixed_precision: bool = False,
+    variants: Iterable[str] = (),
     cache: bool = True,
     progress: Listener | None = None,
 ) -> Package:
@@ -62,6 +64,9 @@ def compile(
     features: more target features by name, e.g. "f16".
     mixed_precision: compute matrix products and convolutions of a float32 model in float16, accumulated in
         float32; inputs and outputs keep their dtypes. Needs the feature f16 to be fast.
+    variants: more forms of the model in the same package, best first, of which a runtime loads the first that its
+        device can run: "f16", "subgroups", "subgroup_matrix", "limits", or "NAME=f16,mixed_precision,threads=512"
+        (pipeline/variants.py). One in which nothing differs is left out.
     cache: keep compiled kernels on disk (docs/compiling.md) and use what is kept.
     progress: called with (phase, steps done, steps in all).
 
@@ -70,12 +75,30 @@ def compile(
     """
     report = Progress(progress) if progress else Progress()
     resolved = resolve_target(target, features)
+    specs = [parse_variant(text) for text in variants]
     if mixed_precision and "f16" not in enabled_features(resolved):
         raise InputError("mixed precision needs the target feature f16")
     with report.phase("import"):
         options = ImportOptions(name, dict(shapes or {}), dict(params or {}))
         imported = load_model(model, options)
-    return _build(imported, resolved, mixed_precision, Cache(default_folder() if cache else None), report)
+    kernels = Cache(default_folder() if cache else None)
+    package = _build(imported, resolved, mixed_precision, kernels, report)
+    built = [
+        Variant(
+            spec.name, _build(imported, spec.target(resolved), spec.mixed_precision, kernels, report.within(spec.name))
+        )
+        for spec in specs
+    ]
+    different = [variant for variant in built if not _same(variant.package, package)]
+    for variant in built:
+        if variant not in different:
+            LOG.warning("variant %s is left out: the model has no use for it", variant.name)
+    return package.with_variants(different)
+
+
+def _same(a: Package, b: Package) -> bool:
+    """Whether two builds run the same kernels, on the same devices."""
+    return (a.kernels, a.features, a.limits, a.wasm) == (b.kernels, b.features, b.limits, b.wasm)
 
 
 def _build(model: Model, target: Target, mixed_precision: bool, cache: Cache, report: Progress) -> Package:

@@ -17,6 +17,7 @@ from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
+from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
 from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
@@ -42,7 +43,7 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.tran
         transform.DeadCodeElimination(),
         RewriteAttention(),
         CombineProducts(),
-        *([transform.ToMixedPrecision(out_dtype="float32"), *_fold()] if mixed_precision else []),
+        *([to_mixed_precision(), *_fold()] if mixed_precision else []),
         PackWeights(),
         ShareExpressions(),
         LimitConcat(storage_buffers(target) - 1),

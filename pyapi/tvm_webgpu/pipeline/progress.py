@@ -28,6 +28,10 @@ class Progress:
     listener: Listener = _silent
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def within(self, part: str) -> Progress:
+        """Reports to the same listener, with the part's name before each phase's."""
+        return Progress(lambda phase, done, total: self.listener(f"{part}: {phase}", done, total))
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Times the body and reports it as one step."""
