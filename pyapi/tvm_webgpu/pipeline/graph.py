@@ -13,6 +13,7 @@ from tvm_webgpu.pipeline.passes.attention import LEGALIZE_ATTENTION, RewriteAtte
 from tvm_webgpu.pipeline.passes.combine_products import CombineProducts
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
 from tvm_webgpu.pipeline.passes.dispatch_rows import DispatchRows
+from tvm_webgpu.pipeline.passes.dynamic_results import CountResults
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
@@ -36,6 +37,7 @@ def _fold() -> list[tvm.transform.Pass]:
 def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.transform.Pass]:
     """Constants folded, batch norms gone, common expressions shared; operators are still Relax operators."""
     return [
+        CountResults(),
         # Folding first turns transposed weights into constants, so that scales can be folded into them.
         DecomposeBatchNorm(),
         *_fold(),

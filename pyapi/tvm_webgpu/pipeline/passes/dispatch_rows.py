@@ -1,4 +1,4 @@
-"""Gives operators along an axis that have no good form as loop nests kernels of their own: sorting, arg-reductions, scans.
+"""Gives operators along an axis that have no good form as loop nests kernels of their own: sorts, arg-reductions, scans.
 
 TVM's library writes them sequentially, or for GPUs with other limits and 64-bit arithmetic.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import tvm
-from tvm import relax, tirx
+from tvm import relax, s_tir, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.target import Target
 
@@ -53,7 +53,9 @@ class _Dispatcher(PyExprMutator):
     def kernel(self, func: tirx.PrimFunc, name: str, args: list[relax.Expr], out: object) -> relax.Expr:
         """A call of a finished kernel; `out` is what it gives."""
         attributes = {"tirx.is_scheduled": True, "tirx.noalias": True, "tvm_webgpu.schedule": name}
-        marked = func.with_attr({**attributes, "op_pattern": OPAQUE})
+        # RewriteDataflowReshape insists on a block.
+        root = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", func.body))
+        marked = func.with_body(root).with_attr({**attributes, "op_pattern": OPAQUE})
         fields = out.fields if isinstance(out, relax.TupleType) else [out]
         return relax.call_tir(self.builder_.add_func(marked, name), args, list(fields))
 
