@@ -17,6 +17,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvm_webgpu.errors import InputError, UnsupportedError
+from tvm_webgpu.pipeline.frontends.onnx_prepare import prepare
 from tvm_webgpu.pipeline.model import ImportOptions, Model, Signature, fingerprint
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def load(model: ModelProto, options: ImportOptions) -> Model:
             onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise InputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+    names = _constant_names(graph)
+    model = prepare(model, options.params, options.shapes)
+    graph = model.graph
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 1)
     importer = _Importer(_input_shapes(graph, options), None)
     try:
@@ -121,7 +125,7 @@ def load(model: ModelProto, options: ImportOptions) -> Model:
         name=options.name or graph.name or "model",
         mod=mod,
         entries={"main": Signature(tuple(importer._input_names), tuple(value.name for value in graph.output))},
-        constant_names=_constant_names(graph),
+        constant_names=names,
     )
 
 

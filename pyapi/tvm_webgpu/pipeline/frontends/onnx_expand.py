@@ -1,0 +1,112 @@
+"""An ONNX model in, the same with operators replaced by the functions that ONNX defines them to be out.
+
+ONNX states many operators as functions of simpler ones (https://onnx.ai/onnx/intro/concepts.html#functions), so one
+that TVM's importer lacks is often made of others that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING
+
+from tvm.relax.frontend.onnx import onnx_frontend
+
+if TYPE_CHECKING:
+    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto
+
+EXPANDED = {
+    "Attention": "TVM's is com.microsoft's operator of this name",
+}
+"""Operators that are replaced although TVM's importer has a converter for the name, and why."""
+
+DOMAIN = "tvm_webgpu.expanded"
+
+
+def expand(model: ModelProto) -> ModelProto:
+    """The model without functions of its own, and without operators that only a function can express.
+
+    Wants types inferred, on which some functions depend.
+    """
+    from onnx import helper, inliner
+
+    types = dict(_types(model.graph))
+    opsets = {_domain(item.domain): item.version for item in model.opset_import}
+    for node in nodes_of(model.graph):
+        if (_domain(node.domain), node.op_type) not in _functions():
+            continue
+        function = _function(node, types, opsets[_domain(node.domain)])
+        function.domain, function.name = DOMAIN, f"{node.op_type}_{len(model.functions)}"
+        # A definition holds for every version of ONNX up to the next definition.
+        versions = {
+            **opsets,
+            **{item.domain: item.version for item in function.opset_import if item.domain not in opsets},
+        }
+        del function.opset_import[:]
+        function.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
+        model.functions.append(function)
+        node.domain, node.op_type = function.domain, function.name
+    if not model.functions:
+        return model
+    if DOMAIN not in opsets:
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return inliner.inline_local_functions(model, convert_version=False)
+
+
+def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of the graph and of its subgraphs."""
+    for node in graph.node:
+        yield node
+        for attr in node.attribute:
+            for inner in (*attr.graphs, *([attr.g] if attr.HasField("g") else [])):
+                yield from nodes_of(inner)
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
+
+
+@cache
+def _functions() -> frozenset[tuple[str, str]]:
+    """Domain and name of every operator that is to be replaced."""
+    from onnx import defs
+
+    imported = set(onnx_frontend._get_convert_map()) - set(EXPANDED)
+    return frozenset(
+        (schema.domain, schema.name)
+        for schema in defs.get_all_schemas_with_history()
+        if (schema.has_function or schema.has_context_dependent_function)
+        and (schema.domain or schema.name not in imported)
+    )
+
+
+def _types(graph: GraphProto) -> Iterator[tuple[str, TypeProto]]:
+    from onnx import helper
+
+    for tensor in graph.initializer:
+        yield tensor.name, helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        yield value.name, value.type
+
+
+def _function(node: NodeProto, types: dict[str, TypeProto], opset: int) -> FunctionProto:
+    from onnx import FunctionProto, TypeProto, defs
+
+    schema = defs.get_schema(node.op_type, opset, domain=node.domain)
+    given = {attribute.name for attribute in node.attribute}
+    node.attribute.extend(
+        attribute.default_value
+        for name, attribute in schema.attributes.items()
+        if name not in given and attribute.default_value.name
+    )
+    plain, by_context = schema.function_opset_versions, schema.context_dependent_function_opset_versions
+    versions = [*plain, *by_context]
+    version = max((version for version in versions if version <= opset), default=min(versions))
+    if version in plain:
+        text = schema.get_function_with_opset_version(version)
+    else:
+        known = [types.get(name, TypeProto()).SerializeToString() for name in node.input]
+        text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), known)
+    function = FunctionProto()
+    function.ParseFromString(text)
+    return function
