@@ -228,7 +228,7 @@ class _Body:
         self.stage_x.fetch(k0)
 
     def _store(self, sums: tirx.Buffer) -> None:
-        """A fragment at a time through workgroup memory; a thread stores vectors of a row."""
+        """A fragment at a time through workgroup memory: more would cost the main loop its neighbours on a core."""
         kernel, tile = self.kernel, self.tile
         scratch = kernel.alloc("scratch", FULL, tile.warps * SIDE * SIDE, "shared")
         mine = kernel.let("mine", self.warp * (SIDE * SIDE))

@@ -59,7 +59,8 @@ class Row:
     fits: Callable[[Shape, Limits], bool]
 
 
-_128, _64, _64_32 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 4, 4, 2)
+_128, _64 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4)
+_32_64, _16_32 = Tile(32, 64, 16, 4, 4, 2), Tile(16, 32, 16, 4, 4, 4)
 _MATRIX = MatrixTile(128, 128, 32, 64, 64)
 _SQUARE, _32 = Tile(64, 64, 16, 8, 4, unroll=True), Tile(32, 32, 16, 4, 4, 4)
 
@@ -92,11 +93,17 @@ PRODUCTS: tuple[Row, ...] = (
     Row(_64, lambda s, limits: _fills(_64, s, limits.cores)),
     # Short sums leave little to hide the loads behind: small tiles, many workgroups.
     Row(Tile(16, 64, 16, 4, 4, 2), lambda s, _: s.y <= 16),
-    Row(_64_32, lambda s, limits: s.k < 96 and s.workgroups(_64_32) >= 2 * limits.cores),
+    # 96x12544x16 takes 5.4 us with 64x64 and 7.1 with 64x32; 144x3136x24 4.2 with 32x64, 32x12544x27 4.3 with 32x32.
+    Row(_64, lambda s, limits: s.k < 96 and s.y > 32 and s.workgroups(_64) >= 2 * limits.cores),
+    Row(_32_64, lambda s, limits: s.k < 96 and s.y > 32 and s.workgroups(_32_64) >= limits.cores),
     Row(Tile(32, 32, 16, 4, 4, 2), lambda s, _: s.k < 96),
+    # A third of the cores would get a workgroup: quarter tiles, eight slices. 160x49x960 takes 9.9 us instead of 16.5,
+    # 96x196x384 4.7 instead of 7.4; halves for a little more (960x49x160: 5.6 instead of 6.4).
+    Row(Tile(16, 16, 16, 4, 4, 8), lambda s, limits: 3 * s.workgroups(_32) < limits.cores),
+    Row(_16_32, lambda s, limits: 2 * s.workgroups(_32) < limits.cores),
     # As below with rows of k, which need more workgroup memory: half the tile, twice the workgroups. 128x384x384,
     # x1152x384, x1536x384 and x384x1536 take 5.8, 9.8, 10.8 and 14.7 us instead of 8.3, 12.0, 13.5 and 24.6.
-    Row(Tile(16, 32, 16, 4, 4, 4), lambda s, limits: s.runs == "k" and s.workgroups(_32) < 3 * limits.cores),
+    Row(_16_32, lambda s, limits: s.runs == "k" and s.workgroups(_32) < 3 * limits.cores),
     # Few results with a long sum (most layers of MobileNet, ResNet and of encoders at sequence length 128): four slices
     # give 256 threads to a tile of 32x32. Depth 8 and 16 differ by 3 %; 16 does not always fit beside padded rows.
     Row(_32, lambda s, _: True),
