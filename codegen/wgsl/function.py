@@ -160,7 +160,11 @@ class FunctionWriter(SubgroupInstructions):
                     continue
                 name = self.names.make(self.m.names.get(inst.id, ""), "v")
                 self.places[inst.id] = Place(name, type.pointee, None, inst.id, frozenset([inst.id]))
-                start = f" = {self.operand(inst.args[1], inst).text}" if len(inst.args) > 1 else ""
+                start = ""
+                if len(inst.args) > 1:
+                    if inst.args[1] not in self.t.constants or self.m.type_of(inst.args[1], inst) != type.pointee:
+                        raise invalid(inst, "the initial value is no constant of the variable's type")
+                    start = f" = {self.operand(inst.args[1], inst).text}"
                 self.emit(f"var {name}: {self.d.type(type.pointee)}{start};" if not start else f"var {name}{start};")
 
     def sequence(self, seq: Seq) -> None:

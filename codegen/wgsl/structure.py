@@ -398,6 +398,8 @@ class _Layout:
             raise unsupported(end, "a switch without a merge block", "run spirv-val")
         merge = block.merge.args[0]
         default = end.args[1]
+        if len({value for value, _ in end.cases}) != len(end.cases):
+            raise invalid(end, "the same literal twice")
         literals: dict[int, list[int]] = {}
         for value, label in end.cases:
             literals.setdefault(label, []).append(value)
