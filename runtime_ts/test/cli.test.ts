@@ -1,14 +1,10 @@
-/** @file The command line in Node and in headless Chromium, the same job in both; .npy files; the page of `serve`. */
+/** @file The command line in Node and in headless Chromium, the same job in both; .npy files. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { createReadStream } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { extname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { withBrowser } from "../src/cli/browser.ts";
 import type { JobReport } from "../src/cli/job.ts";
 import { readNpy, writeNpy } from "../src/cli/npy.ts";
 import type { CpuTensor } from "../src/index.ts";
@@ -131,40 +127,5 @@ describe("wrong arguments", () => {
       assert.equal(status, 1);
       assert.match(stderr, message);
     });
-  }
-});
-
-test("the page runs a package and shows the results", async () => {
-  const types: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
-  const server = createServer((request, response) => {
-    const path = request.url === "/" ? "/index.html" : request.url!;
-    const file = path.startsWith("/model/") ? join(FIXTURE, path.slice(7)) : join(ROOT, "dist/page", path);
-    response.setHeader("content-type", types[extname(file)] ?? "application/octet-stream");
-    createReadStream(file).on("error", () => response.writeHead(404).end()).pipe(response);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  try {
-    await withBrowser(undefined, async (context) => {
-      const page = await context.newPage();
-      await page.goto(`http://127.0.0.1:${port}/`);
-      await page.getByRole("button", { name: "Run", exact: true }).click();
-      await page.getByText("one run").waitFor();
-      assert.equal(await page.locator("h1").innerText(), "fixture");
-      assert.equal(await page.locator(".bars li").count(), 8);
-      await page.getByRole("button", { name: "start" }).click();
-      await page.getByRole("button", { name: "Run", exact: true }).click();
-      await page.getByText("kept for the inputs").waitFor();
-      await page.getByRole("button", { name: "step" }).click();
-      await page.getByLabel("by").fill("5");
-      await page.getByRole("button", { name: "Run", exact: true }).click();
-      await page.getByText("7  5").waitFor();
-      await page.getByRole("button", { name: "refuse" }).click();
-      await page.getByRole("button", { name: "Run", exact: true }).click();
-      await page.getByText("InputError: this entry refuses everything").waitFor();
-    });
-  } finally {
-    server.closeAllConnections();
-    server.close();
   }
 });

@@ -48,9 +48,9 @@ export async function runInBrowser(job: Job, folder: string, files: JobFiles, ch
   }
 }
 
-/** Runs `action` with a browser that has WebGPU, and closes it. */
+/** Runs `action` with a browser that has WebGPU, and closes it. Flags beyond the usual ones go before them. */
 export async function withBrowser<T>(
-  path: string | undefined, action: (context: BrowserContext) => Promise<T>,
+  path: string | undefined, action: (context: BrowserContext) => Promise<T>, flags: readonly string[] = [],
 ): Promise<T> {
   const executablePath = path ?? process.env["CHROMIUM"] ?? "/usr/bin/chromium";
   if (!existsSync(executablePath)) {
@@ -62,7 +62,7 @@ export async function withBrowser<T>(
     const context = await chromium.launchPersistentContext(profile, {
       executablePath,
       headless: false, // Playwright's own headless flags turn the GPU off; FLAGS has Chromium's
-      args: FLAGS,
+      args: [...FLAGS, ...flags],
       ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
     });
     try {

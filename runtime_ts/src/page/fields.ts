@@ -1,9 +1,9 @@
 /** @file An entry's inputs in, form fields out, which give the inputs of a run when asked. */
-import { product, zeros, type DType, type TypedArray } from "../dtype.ts";
-import type { Entry, Port, TensorPort } from "../manifest.ts";
+import type { Entry, Port } from "../manifest.ts";
 import type { Input, ModelObject } from "../tensor.ts";
 import { choice, make } from "./dom.ts";
-import { picture } from "./picture.ts";
+import { fitsPicture, imageField } from "./image_field.ts";
+import { numberField } from "./number_field.ts";
 
 /** An object that an earlier run returned, and how to call it. */
 export interface Kept {
@@ -12,11 +12,20 @@ export interface Kept {
   readonly object: ModelObject;
 }
 
+export type Symbols = ReadonlyMap<string, number>;
+
 export interface Field {
   readonly element: HTMLElement;
-  readonly value: (symbols: ReadonlyMap<string, number>) => Input;
+  /** @throws Error with a sentence for the user. */
+  value(symbols: Symbols): Input;
+  /** Extents that what was chosen here fixes, such as the length of a text. */
+  implied?(): Symbols;
   /** Takes up objects that were kept since. */
-  readonly refresh?: () => void;
+  refresh?(): void;
+  /** Whether its value changes by itself, as a camera's does. */
+  moving?(): boolean;
+  /** Lets go of a camera. */
+  close?(): void;
 }
 
 export interface Form {
@@ -24,57 +33,89 @@ export interface Form {
   /** @throws Error with a sentence for the user. */
   inputs(): Record<string, Input>;
   refresh(): void;
+  moving(): boolean;
+  close(): void;
 }
 
-const FLOATS: ReadonlySet<DType> = new Set(["float32", "float16", "bfloat16"]);
-
-export function entryForm(entry: Entry, kept: readonly Kept[]): Form {
+/** `changed` is called when a field may have begun or ceased to move. */
+export function entryForm(entry: Entry, kept: readonly Kept[], changed: () => void): Form {
+  const fields = entry.inputs.map((port) => [port.name, fieldOf(port, kept, changed)] as const);
   const symbols = symbolFields(entry);
-  const fields = entry.inputs.map((port) => [port.name, fieldOf(port, kept)] as const);
   const elements = fields.map(([, { element }]) => element);
   if (symbols.size > 0) {
     const labels = [...symbols].map(([name, input]) => make("label", {}, name, input));
     const row = make("div", { className: "row" }, ...labels);
-    elements.unshift(make("div", { className: "field" }, make("b", {}, "Sizes"), row));
+    elements.push(make("div", { className: "field" }, head("Sizes", "extents that the model leaves open"), row));
   }
   if (elements.length === 0) elements.push(make("p", { className: "soft" }, "This entry takes no inputs."));
   return {
     elements,
     inputs() {
+      for (const [, field] of fields) {
+        for (const [name, extent] of field.implied?.() ?? []) {
+          const input = symbols.get(name);
+          if (input) input.value = String(extent);
+        }
+      }
       const sizes = new Map([...symbols].map(([name, input]) => [name, input.valueAsNumber]));
       return Object.fromEntries(fields.map(([name, field]) => [name, field.value(sizes)]));
     },
-    refresh() {
-      for (const [, field] of fields) field.refresh?.();
-    },
+    refresh() { for (const [, field] of fields) field.refresh?.(); },
+    moving: () => fields.some(([, field]) => field.moving?.() ?? false),
+    close() { for (const [, field] of fields) field.close?.(); },
   };
 }
 
-/** A number for each symbol of the tensors' shapes. */
+/** A number for each symbol of the tensors' shapes; a picture's batch is one. */
 function symbolFields(entry: Entry): Map<string, HTMLInputElement> {
-  const names = entry.inputs.flatMap((port) => (port.kind === "tensor" ? port.shape : []))
-    .filter((extent) => typeof extent === "string");
+  const names = entry.inputs.flatMap((port) => {
+    if (port.kind !== "tensor") return [];
+    return fitsPicture(port) ? port.shape.slice(1) : port.shape;
+  }).filter((extent) => typeof extent === "string");
   return new Map(names.map((name) => {
-    // A batch is one to begin with, a sequence more than one.
-    const value = /batch|^n$/i.test(name) ? "1" : "8";
+    // A batch is one to begin with, a side of a picture many, a sequence a few.
+    const value = /batch|^[nb]$/i.test(name) ? "1" : /height|width|^[hw]$/i.test(name) ? "224" : "8";
     return [name, make("input", { type: "number", min: "1", step: "1", required: true, value })];
   }));
 }
 
-function fieldOf(port: Port, kept: readonly Kept[]): Field {
-  const type = port.kind === "tensor" ? `${port.dtype}[${port.shape.join(", ")}]` : port.kind;
-  const inner = bodyOf(port, kept);
-  const head = make("div", { className: "head" }, make("b", {}, port.name), make("span", { className: "type" }, type));
-  return { ...inner, element: make("div", { className: "field" }, head, inner.element) };
+function head(name: string, type: string): HTMLElement {
+  return make("div", { className: "head" }, make("b", {}, name), make("span", { className: "type" }, type));
 }
 
-function bodyOf(port: Port, kept: readonly Kept[]): Field {
+function fieldOf(port: Port, kept: readonly Kept[], changed: () => void): Field {
+  const type = port.kind === "tensor" ? `${port.dtype}[${port.shape.join(", ")}]` : port.kind;
+  const inner = bodyOf(port, kept, changed);
+  return { ...inner, element: make("div", { className: "field" }, head(port.name, type), inner.element) };
+}
+
+function bodyOf(port: Port, kept: readonly Kept[], changed: () => void): Field {
   switch (port.kind) {
     case "int":
     case "shape": return intField(port.name);
     case "object": return objectField(port.name, kept);
-    case "tensor": return isPicture(port) ? pictureField(port) : numbersField(port);
+    case "tensor": return fitsPicture(port) ? either(imageField(port, changed), numberField(port)) : numberField(port);
   }
+}
+
+/** A picture, or at the user's wish the numbers themselves. */
+function either(picture: Field, plain: Field): Field {
+  const how = choice(["as a picture", "as numbers"], "How to give it");
+  const element = make("div", { className: "stack" }, how, picture.element, plain.element);
+  plain.element.hidden = true;
+  how.addEventListener("change", () => {
+    picture.close?.();
+    picture.element.hidden = how.selectedIndex === 1;
+    plain.element.hidden = how.selectedIndex === 0;
+  });
+  const chosen = (): Field => (how.selectedIndex === 0 ? picture : plain);
+  return {
+    element,
+    value: (symbols) => chosen().value(symbols),
+    implied: () => chosen().implied?.() ?? new Map(),
+    moving: () => chosen().moving?.() ?? false,
+    close: () => { picture.close?.(); },
+  };
 }
 
 function intField(name: string): Field {
@@ -99,93 +140,4 @@ function objectField(name: string, kept: readonly Kept[]): Field {
     return object;
   };
   return { element, value, refresh };
-}
-
-/** Floats of batch x channels x height x width, with 1 or 3 channels. */
-function isPicture({ dtype, shape }: TensorPort): boolean {
-  const [, channels, height, width] = shape;
-  return shape.length === 4 && dtype === "float32" && (channels === 1 || channels === 3)
-    && typeof height === "number" && typeof width === "number";
-}
-
-function pictureField(port: TensorPort): Field {
-  const [batch, channels, height, width] = port.shape as [number | string, number, number, number];
-  const shown = picture(channels, height, width);
-  return {
-    element: shown.element,
-    value: (symbols) => {
-      const count = sizeOf(batch, symbols);
-      const one = shown.values();
-      const data = new Float32Array(count * one.length);
-      for (let i = 0; i < count; i++) data.set(one, i * one.length);
-      return { data, shape: [count, channels, height, width] };
-    },
-  };
-}
-
-type Fill = (index: number) => number;
-
-/** Standard normal numbers (Box and Muller). */
-const normal: Fill = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-
-const FILLS: Readonly<Record<string, Fill>> = {
-  "random, normal": normal,
-  "random, 0 to 1": () => Math.random(),
-  "random, 0 or 1": () => Math.floor(Math.random() * 2),
-  "random, 0 to 99": () => Math.floor(Math.random() * 100),
-  zeros: () => 0,
-  ones: () => 1,
-  counting: (index) => index,
-};
-
-function numbersField(port: TensorPort): Field {
-  const { dtype } = port;
-  const first = FLOATS.has(dtype) ? "random, normal" : dtype === "bool" ? "random, 0 or 1" : "random, 0 to 99";
-  const whole = Object.keys(FILLS).filter((name) => FLOATS.has(dtype) || !/normal|0 to 1$/.test(name));
-  const fill = choice([...whole, "own numbers"], "Values", first);
-  const own = make("input", { type: "text", className: "grow", placeholder: "1, 2, 3 (repeated to fill)" });
-  own.hidden = true;
-  own.ariaLabel = `Numbers for ${port.name}`;
-  fill.addEventListener("change", () => { own.hidden = fill.value !== "own numbers"; });
-  return {
-    element: make("div", { className: "row" }, fill, own),
-    value: (symbols) => {
-      const shape = port.shape.map((extent) => sizeOf(extent, symbols));
-      const rule = FILLS[fill.value] ?? repeated(own.value, port.name);
-      return { data: filled(dtype, product(shape), rule), shape };
-    },
-  };
-}
-
-function repeated(text: string, name: string): Fill {
-  const numbers = text.split(/[\s,;]+/).filter(Boolean).map(Number);
-  if (numbers.length === 0 || numbers.some((value) => Number.isNaN(value))) {
-    throw new Error(`Write the numbers for "${name}" with commas between.`);
-  }
-  return (index) => numbers[index % numbers.length]!;
-}
-
-function sizeOf(extent: number | string, symbols: ReadonlyMap<string, number>): number {
-  return typeof extent === "number" ? extent : (symbols.get(extent) ?? 1);
-}
-
-function filled(dtype: DType, elements: number, fill: Fill): TypedArray {
-  const data = zeros(dtype, elements);
-  const asBits = FLOATS.has(dtype) && data instanceof Uint16Array;
-  for (let i = 0; i < elements; i++) {
-    const value = fill(i);
-    if (data instanceof BigInt64Array || data instanceof BigUint64Array) data[i] = BigInt(Math.trunc(value));
-    else data[i] = asBits ? bits16(value, dtype) : value;
-  }
-  return data;
-}
-
-/** The upper bits of a float32 as bfloat16; half floats likewise, for normal numbers (no typed array here does it). */
-function bits16(value: number, dtype: DType): number {
-  const word = new Uint32Array(Float32Array.of(value).buffer)[0]!;
-  if (dtype === "bfloat16") return word >>> 16;
-  const exponent = (word >>> 23 & 0xff) - 112;
-  const sign = word >>> 16 & 0x8000;
-  if (exponent <= 0) return sign;
-  return exponent >= 31 ? sign | 0x7c00 : sign | exponent << 10 | word >>> 13 & 0x3ff;
 }

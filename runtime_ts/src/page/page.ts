@@ -4,123 +4,171 @@ import { loadModel } from "../load.ts";
 import type { Entry } from "../manifest.ts";
 import type { CpuTensor, Model } from "../model.ts";
 import type { ModelObject } from "../tensor.ts";
+import { details, memory, summary } from "./about.ts";
 import { find, make } from "./dom.ts";
+import { failure } from "./failure.ts";
 import { entryForm, type Form, type Kept } from "./fields.ts";
-import { resultView, timing } from "./views.ts";
+import { loadingBars } from "./loading.ts";
+import { profileView, timing, type Times } from "./speed.ts";
+import { resultView } from "./views.ts";
 
 const MOST_KEPT = 64;
-const REPEATS = 20;
+const SERIES = 20;
+
+type Results = Record<string, CpuTensor | ModelObject | null>;
 
 const form = find("form", HTMLFormElement);
-const buttons = [find("run", HTMLButtonElement), find("repeat", HTMLButtonElement)];
-const results = find("results", HTMLElement);
+const live = find("live", HTMLButtonElement);
+const actions = ["run", "measure", "profile"].map((id) => find(id, HTMLButtonElement));
 const kept: Kept[] = [];
+/** By entry. */
+const times = new Map<string, Times>();
+let runs = 0;
 
 async function start(): Promise<void> {
-  const progress = find("progress", HTMLProgressElement);
-  const facts = find("facts", HTMLElement);
-  const where = new URLSearchParams(location.search).get("package") ?? "model/";
-  const begin = performance.now();
-  const model = await loadModel(where, {
-    onProgress: ({ loaded, total }) => {
-      progress.value = loaded / total;
-      facts.textContent = loaded < total
-        ? `${megabytes(loaded)} of ${megabytes(total)}`
-        : `${megabytes(total)}; compiling shaders for this GPU`;
-    },
+  const query = new URLSearchParams(location.search);
+  const variant = query.get("variant");
+  const model = await loadModel(query.get("package") ?? "model/", {
+    ...(variant === null ? {} : { variant }),
+    cache: false, // it comes from this machine
+    onProgress: loadingBars(find("loading", HTMLElement)),
   });
-  const seconds = ((performance.now() - begin) / 1000).toFixed(2);
-  progress.hidden = true;
-  document.title = `${model.name} · tvm-webgpu`;
+  find("loading", HTMLElement).hidden = true;
+  document.title = `${model.name} \u00b7 tvm-webgpu`;
   find("name", HTMLElement).textContent = model.name;
-  facts.textContent = describe(model, seconds);
+  find("facts", HTMLElement).replaceChildren(...summary(model));
+  showAbout(model);
   showEntries(model);
 }
 
-/** One line on what was loaded, onto what. */
-function describe(model: Model, seconds: string): string {
-  const { files, kernels } = model.manifest;
-  const bytes = files.filter(({ role }) => role !== "debug").reduce((sum, file) => sum + file.bytes, 0);
-  const { vendor, architecture, description } = model.device.adapterInfo;
-  const adapter = description || [vendor, architecture].filter(Boolean).join(" ") || "this GPU";
-  const count = kernels.length === 1 ? "1 kernel" : `${kernels.length} kernels`;
-  return `${megabytes(bytes)}, ${count}, ready in ${seconds} s on ${adapter}`;
+function showAbout(model: Model): void {
+  find("about", HTMLElement).replaceChildren(...details(model), make("h3", {}, "Memory on the GPU"), memory(model));
 }
 
 function showEntries(model: Model): void {
   const nav = find("entries", HTMLElement);
   const tabs = model.entries.map((entry) => make("button", { type: "button" }, entry.name));
+  let close = (): void => undefined;
   const open = (index: number): void => {
+    close();
     tabs.forEach((tab, i) => { tab.ariaPressed = String(i === index); });
-    openEntry(model, model.entries[index]!);
+    close = openEntry(model, model.entries[index]!);
   };
   tabs.forEach((tab, i) => { tab.addEventListener("click", () => { open(i); }); });
   nav.replaceChildren(...tabs);
   nav.hidden = tabs.length < 2;
+  find("main", HTMLElement).hidden = false;
   open(Math.max(0, model.entries.findIndex(({ name }) => name === "main")));
-  form.hidden = false;
 }
 
-function openEntry(model: Model, entry: Entry): void {
-  const fields = entryForm(entry, kept);
+/** Shows an entry's form; the function that it gives lets go of it. */
+function openEntry(model: Model, entry: Entry): () => void {
+  const fields = entryForm(entry, kept, () => {
+    live.hidden = !fields.moving();
+    if (live.hidden) live.ariaPressed = "false";
+  });
   find("inputs", HTMLElement).replaceChildren(...fields.elements);
-  const run = (times: number) => (event: Event): void => {
+  showTimes(entry);
+  find("profiled", HTMLElement).replaceChildren();
+  const on = (what: string, action: () => Promise<void>) => (event: Event): void => {
     event.preventDefault();
-    if (!form.reportValidity()) return;
-    for (const button of buttons) button.disabled = true;
-    void attempt(() => runEntry(model, entry, fields, times)).finally(() => {
-      for (const button of buttons) button.disabled = false;
-    });
+    if (form.reportValidity()) void busy(what, action);
   };
-  form.onsubmit = run(1);
-  buttons[1]!.onclick = run(REPEATS);
+  form.onsubmit = on("Running", () => run(model, entry, fields, 1));
+  actions[1]!.onclick = on("Timing", () => run(model, entry, fields, SERIES));
+  actions[2]!.onclick = on("Profiling", () => profile(model, entry, fields));
+  live.onclick = (): void => {
+    live.ariaPressed = String(live.ariaPressed !== "true");
+    if (live.ariaPressed === "true") void busy("Live", () => frames(model, entry, fields));
+  };
+  return () => { fields.close(); };
 }
 
-async function runEntry(model: Model, entry: Entry, fields: Form, times: number): Promise<void> {
+async function run(model: Model, entry: Entry, fields: Form, count: number): Promise<void> {
   const inputs = fields.inputs();
   const ms: number[] = [];
-  let last: Record<string, CpuTensor | ModelObject> = {};
-  for (let i = 0; i < times; i++) {
-    for (const result of Object.values(last)) if ("dispose" in result) result.dispose();
+  let last: Results = {};
+  for (let i = 0; i < count; i++) {
+    for (const result of Object.values(last)) if (isObject(result)) result.dispose();
     const begin = performance.now();
-    last = await model.run<Record<string, CpuTensor | ModelObject>>(inputs, { entry: entry.name });
+    last = await model.run<Results>(inputs, { entry: entry.name });
     ms.push(performance.now() - begin);
   }
-  find("timing", HTMLElement).replaceChildren(...timing(ms));
-  const views = Object.entries(last).map(([name, result]) => {
-    if (!("dispose" in result)) return resultView(name, result);
+  times.set(entry.name, { first: times.get(entry.name)?.first ?? ms[0]!, last: ms });
+  showTimes(entry);
+  showResults(model, entry, last);
+  fields.refresh();
+}
+
+/** Runs on the camera's frames as they come, until the button is pressed again. */
+async function frames(model: Model, entry: Entry, fields: Form): Promise<void> {
+  while (live.ariaPressed === "true" && fields.moving()) {
+    await run(model, entry, fields, 1);
+    await new Promise(requestAnimationFrame);
+  }
+}
+
+async function profile(model: Model, entry: Entry, fields: Form): Promise<void> {
+  const place = find("profiled", HTMLElement);
+  try {
+    place.replaceChildren(...profileView(await model.profile(fields.inputs(), { entry: entry.name })));
+  } catch (error) {
+    if (!(error instanceof TvmWebgpuError) || error.name !== "UnsupportedError") throw error;
+    place.replaceChildren(make("p", { className: "problem" }, messageOf(error)));
+  }
+}
+
+function showTimes(entry: Entry): void {
+  const known = times.get(entry.name);
+  const none = make("p", { className: "soft" }, "Not measured yet.");
+  find("timing", HTMLElement).replaceChildren(...(known ? timing(known) : [none]));
+}
+
+function showResults(model: Model, entry: Entry, results: Results): void {
+  const views = Object.entries(results).map(([name, result]) => {
+    if (result === null) return make("p", { className: "soft" }, `${name}: nothing`);
+    if (!isObject(result)) return resultView(entry.name, name, result);
     keep(entry, name, result);
     return make("p", { className: "soft" }, `${name}: an object, kept for the inputs of later runs.`);
   });
-  results.replaceChildren(...views);
-  fields.refresh();
-  if (views.length === 0) results.append(make("p", { className: "soft" }, "This entry has no results."));
+  if (views.length === 0) views.push(make("p", { className: "soft" }, "This entry has no results."));
+  find("results", HTMLElement).replaceChildren(...views);
+  showAbout(model);
 }
-
-let runs = 0;
 
 function keep(entry: Entry, name: string, object: ModelObject): void {
   kept.push({ label: `${name}, from ${entry.name} #${++runs}`, name, object });
   if (kept.length > MOST_KEPT) kept.shift()!.object.dispose();
 }
 
-/** Runs an action; what it throws is shown. */
-async function attempt(action: () => Promise<void>): Promise<void> {
-  const error = find("error", HTMLElement);
-  error.hidden = true;
+function isObject(result: CpuTensor | ModelObject | null): result is ModelObject {
+  return result !== null && "dispose" in result;
+}
+
+/** Runs an action with the buttons off; what it throws is shown by the form. */
+async function busy(what: string, action: () => Promise<void>): Promise<void> {
+  const problem = find("problem", HTMLElement);
+  const status = find("status", HTMLElement);
+  problem.hidden = true;
+  for (const one of actions) one.disabled = true;
+  status.textContent = `${what} \u2026`;
   try {
     await action();
   } catch (thrown) {
-    const name = thrown instanceof TvmWebgpuError ? make("b", {}, `${thrown.name}: `) : "";
-    error.replaceChildren(name, messageOf(thrown));
-    error.hidden = false;
+    const name = thrown instanceof TvmWebgpuError ? thrown.name : "";
+    const more = name === "DeviceLostError" ? " Press Run: the model builds itself up again on a new device." : "";
+    problem.replaceChildren(...(name ? [make("b", {}, `${name}: `)] : []), messageOf(thrown) + more);
+    problem.hidden = false;
+  } finally {
+    status.textContent = "";
+    for (const one of actions) one.disabled = false;
   }
 }
 
-function megabytes(bytes: number): string {
-  return bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
-}
-
-void attempt(start).then(() => {
-  if (form.hidden) find("name", HTMLElement).textContent = "Not loaded";
+start().catch((error: unknown) => {
+  const place = find("failure", HTMLElement);
+  place.replaceChildren(...failure(error, () => { location.reload(); }));
+  place.hidden = false;
+  find("loading", HTMLElement).hidden = true;
+  find("name", HTMLElement).textContent = "Not loaded";
 });

@@ -101,4 +101,26 @@ export interface Fixture {
     inputs: Record<string, never>;
     outputs: Record<string, never>;
   };
+  chain: {
+    inputs: {
+      /** float32[n, 4] */
+      x: TensorInput<"float32", [n: number, 4]>;
+      /** int */
+      times: number;
+    };
+    outputs: {
+      /** float32[n, 4] */
+      y: TensorOutput<"float32", [n: number, 4]>;
+    };
+  };
+  first_sum: {
+    inputs: {
+      /** float32[n, 4] */
+      x: TensorInput<"float32", [n: number, 4]>;
+    };
+    outputs: {
+      /** int */
+      sum: IntOutput;
+    };
+  };
 }
