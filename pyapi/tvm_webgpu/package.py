@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_webgpu.errors import InputError, PackageError
+from tvm_webgpu.image_options import as_image
 from tvm_webgpu.param_storage import STORAGES, Stored, store
 
 MANIFEST = "manifest.json"
@@ -23,6 +24,8 @@ BASELINE = "baseline"
 
 Dim = int | str
 Json = dict[str, Any]
+Postfix = int | tuple[int | str, ...]
+"""A number, or a postfix expression over a kernel's scalars: `(2, "n", "*")`."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +34,30 @@ class TensorSpec:
 
     `kind` is "tensor" (a dtype, and a shape of numbers, symbols and, for outputs, expressions of symbols), "object"
     (an opaque handle that lives in the wasm), "int" or "shape" (an integer; `shape` may name the symbol that it is).
+    `image` says how images become this input (image_options.py).
     """
 
     name: str
     dtype: str = ""
     shape: tuple[Dim, ...] = ()
     kind: str = "tensor"
+    image: Json | None = None
 
     def to_json(self) -> Json:
         if self.kind == "object":
             return {"name": self.name, "kind": self.kind}
         if self.kind != "tensor":
             return {"name": self.name, "kind": self.kind, "shape": list(self.shape)}
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        image = {"image": self.image} if self.image is not None else {}
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape), **image}
 
     @staticmethod
     def from_json(data: Json) -> TensorSpec:
         kind = data.get("kind", "tensor")
         if kind == "object":
             return TensorSpec(data["name"], kind=kind)
-        return TensorSpec(data["name"], data["dtype"] if kind == "tensor" else "", tuple(data["shape"]), kind)
+        dtype = data["dtype"] if kind == "tensor" else ""
+        return TensorSpec(data["name"], dtype, tuple(data["shape"]), kind, data.get("image"))
 
     def __str__(self) -> str:
         if self.kind != "tensor":
@@ -93,7 +100,10 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A shader module with one entry point, named `name`; `bindings` holds "read" or "read_write" per buffer."""
+    """A shader module with one entry point, named `name`; `bindings` holds "read" or "read_write" per buffer.
+
+    `flops` and `traffic` say how many operations a launch computes and bytes it moves at least, where that is known.
+    """
 
     name: str
     wgsl: str = field(repr=False)
@@ -102,6 +112,8 @@ class Kernel:
     scalars: tuple[Scalar, ...] = ()
     features: tuple[str, ...] = ()
     spirv: bytes = field(default=b"", repr=False)
+    flops: Postfix | None = None
+    traffic: Postfix | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +181,19 @@ class Package:
                 Variant(variant.name, variant.package.with_param_storage(storage)) for variant in self.variants
             ),
         )
+
+    def with_images(self, images: Mapping[str, Json]) -> Package:
+        """The package, and its variants, with options for inputs that images fill (image_options.py); InputError."""
+        named = {spec.name for entry in self.entries for spec in entry.inputs}
+        if missing := [name for name in images if name not in named]:
+            raise InputError(f"there is no input {missing[0]!r} for images; there are {', '.join(sorted(named))}")
+
+        def inputs(entry: Entry) -> tuple[TensorSpec, ...]:
+            return tuple(as_image(spec, images[spec.name]) if spec.name in images else spec for spec in entry.inputs)
+
+        entries = tuple(replace(entry, inputs=inputs(entry)) for entry in self.entries)
+        variants = (Variant(variant.name, variant.package.with_images(images)) for variant in self.variants)
+        return replace(self, entries=entries, variants=tuple(variants))
 
     def with_compression(self) -> Package:
         """The package, and its variants, with files in gzip, which executors unpack as they come."""

@@ -20,6 +20,7 @@ from tvm_webgpu.package import (
     Kernel,
     Package,
     Param,
+    Postfix,
     Requirements,
     Scalar,
     TensorSpec,
@@ -135,6 +136,8 @@ def _manifest(package: Package, files: _Files, prefix: str) -> Json:
                 "bindings": list(kernel.bindings),
                 "scalars": [{"name": scalar.name, "dtype": scalar.dtype} for scalar in kernel.scalars],
                 "features": list(kernel.features),
+                **({"flops": kernel.flops} if kernel.flops is not None else {}),
+                **({"bytes": kernel.traffic} if kernel.traffic is not None else {}),
             }
             for kernel, text, binary in zip(package.kernels, wgsl_spans, spirv_spans, strict=True)
         ],
@@ -143,6 +146,10 @@ def _manifest(package: Package, files: _Files, prefix: str) -> Json:
 
 def _requires(package: Package) -> Json:
     return {"features": list(package.features), "limits": dict(sorted(package.limits.items()))}
+
+
+def _postfix(value: int | Sequence[int | str] | None) -> Postfix | None:
+    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]
 
 
 def _storage(stored: Stored, scales_offset: int) -> Json:
@@ -272,6 +279,8 @@ def _package(root: Path, manifest_path: str, manifest: Json) -> Package:
                     tuple(Scalar(scalar["name"], scalar["dtype"]) for scalar in kernel["scalars"]),
                     tuple(kernel["features"]),
                     bytes(_slice(spirv, kernel["spirv"], kernel["name"])) if spirv and "spirv" in kernel else b"",
+                    _postfix(kernel.get("flops")),
+                    _postfix(kernel.get("bytes")),
                 )
                 for kernel in manifest["kernels"]
             ),

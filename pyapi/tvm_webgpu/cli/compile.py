@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tvm_webgpu import typescript
 from tvm_webgpu.cli.native_log import captured_native_stderr
 from tvm_webgpu.errors import InputError
+from tvm_webgpu.image_options import parse_image
 from tvm_webgpu.param_storage import STORAGES
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an input's shape, of numbers and names, e.g. input=1,3,224,224 (ONNX; repeatable)",
     )
     parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="INPUT=PRESET|JSON",
+        help="an input that images fill, and how: imagenet, unit (0 to 1), signed (-1 to 1), or JSON like "
+        '\'{"mean": [0.5], "std": [0.5], "channels": "BGR", "fit": "cover"}\' (repeatable)',
+    )
+    parser.add_argument(
         "--nocache", action="store_true", help="compile every kernel anew instead of using those kept on disk"
     )
     parser.add_argument(
@@ -89,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Runs the command."""
     shapes = dict(map(_parse_shape, options.shape))
+    images = dict(map(parse_image, options.image))
     target = _parse_target(options.target)
     features = {*options.feature, *(["f16"] if options.mixed_precision else [])}
     # Importing TVM takes seconds: arguments are checked first.
@@ -106,6 +116,7 @@ def main(options: argparse.Namespace) -> int:
             cache=not options.nocache,
             progress=listener,
         )
+    package = package.with_images(images)
     if options.param_storage:
         package = package.with_param_storage(options.param_storage)
     if options.compress:

@@ -22,6 +22,7 @@ from tvm_webgpu.codegen import schedule, spirv, wgsl
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.package import Kernel, Scalar
 from tvm_webgpu.pipeline.cache import Cache
+from tvm_webgpu.pipeline.cost import with_cost
 from tvm_webgpu.pipeline.lower import split, split_flat
 from tvm_webgpu.pipeline.progress import Progress
 from tvm_webgpu.pipeline.target import storage_buffers
@@ -90,6 +91,7 @@ def _shader_from_json(data: dict) -> Shader:
         "spirv": base64.b64decode(kernel["spirv"]),
         "scalars": tuple(Scalar(**scalar) for scalar in kernel["scalars"]),
         **{name: tuple(kernel[name]) for name in ("workgroup_size", "bindings", "features")},
+        **{name: tuple(kernel[name]) for name in ("flops", "traffic") if isinstance(kernel[name], list)},
     }
     return Shader(data["function"], spirv.KernelModule(**module), Kernel(**kernel))
 
@@ -132,7 +134,10 @@ def _compile(func: tirx.PrimFunc, name: str, scheduler: schedule.Scheduler, targ
     else:
         host, device = split_flat(tvm.IRModule({name: scheduler.flat(func, name)}), target)
     functions = sorted((gvar.name_hint, function) for gvar, function in device.functions.items())
-    return Compiled(host, tuple(build_shader(function, name, target) for name, function in functions))
+    shaders = [build_shader(function, name, target) for name, function in functions]
+    if len(shaders) == 1:  # of several it is not known which does how much
+        shaders = [replace(shader, kernel=with_cost(shader.kernel, func)) for shader in shaders]
+    return Compiled(host, tuple(shaders))
 
 
 def build_shader(func: tirx.PrimFunc, name: str, target: Target) -> Shader:
