@@ -9,7 +9,7 @@ from tvm_webgpu.codegen.wgsl.constants import Constants, Value
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.layout import Layout, round_up
 from tvm_webgpu.codegen.wgsl.memory import Tree, subtree
-from tvm_webgpu.codegen.wgsl.module import Module
+from tvm_webgpu.codegen.wgsl.module import Module, located
 from tvm_webgpu.codegen.wgsl.names import Names
 from tvm_webgpu.codegen.wgsl.types import Array, Matrix, Scalar, Struct, Type, Vector
 from tvm_webgpu.errors import UnsupportedError
@@ -39,7 +39,7 @@ class Declarations:
         """The WGSL type; ``tree`` says which parts are atomic."""
         if tree is True:
             if type not in (types.I32, types.U32):
-                raise UnsupportedError(f"an atomic operation on {type}: WGSL has atomics of i32 and u32 only")
+                raise UnsupportedError(f"an atomic operation on {describe(type)}: WGSL has atomics of i32 and u32 only")
             return f"atomic<{expr.type_name(type)}>"
         scalar = types.scalar_of(type)
         if scalar is not None:
@@ -120,7 +120,8 @@ class Declarations:
         """The expression of a constant."""
         if id not in self.values:
             type = self.module.value_types[id]
-            made = self.value(type, self.constants.value(id))
+            with located(self.module.constants[id]):
+                made = self.value(type, self.constants.value(id))
             if isinstance(type, Array | Struct) and made.const and len(made.text) > 40:
                 name = self.names.make(self.module.names.get(id, ""), "c")
                 self.lines.append(f"const {name} = {made.text};\n")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from tvm_webgpu.codegen.wgsl import expr, structure, types
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, invalid, unsupported
+from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, invalid, located, unsupported
 from tvm_webgpu.codegen.wgsl.place import Place
-from tvm_webgpu.codegen.wgsl.state import ParameterBinding
+from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding
 from tvm_webgpu.codegen.wgsl.structure import (
     Counter,
     Edge,
@@ -84,30 +84,34 @@ class FunctionWriter(SubgroupInstructions):
     def _parameters(self, binding: ParameterBinding) -> Iterator[tuple[str, str]]:
         """(name, type) of each WGSL parameter; binds the SPIR-V parameters to them."""
         for param, bound in zip(self.function.params, binding):
-            type = self.m.type_of(param.id, param)
-            wanted = self.m.names.get(param.id, "")
-            if bound is not None:
-                place = self.t.variables.place(bound.root, param)
-                indices: list[str] = []
-                for i, step in enumerate(bound.steps):
-                    at = Expr(str(step))
-                    if step is None:
-                        at = Expr(self.names.make(f"{wanted or 'at'}_{i}"))
-                        indices.append(at.text)
-                        yield at.text, "u32"
-                    place = self.step(place, step, at, param, first=i == 0)
-                self.places[param.id] = place
-                self.bound[param.id] = (bound, indices)
-            elif isinstance(type, types.Pointer):
-                name = self.names.make(wanted, "p")
-                self.places[param.id] = Place(
-                    f"*{name}", type.pointee, None, param.id, frozenset([param.id]), expr.UNARY
-                )
-                yield name, f"ptr<function, {self.d.type(type.pointee)}>"
-            else:
-                name = self.names.make(wanted, "p")
-                self.values[param.id] = Expr(name)
-                yield name, self.d.type(type)
+            with located(param):
+                yield from self._parameter(param, bound)
+
+    def _parameter(self, param: Instruction, bound: Argument | None) -> Iterator[tuple[str, str]]:
+        type = self.m.type_of(param.id, param)
+        wanted = self.m.names.get(param.id, "")
+        if bound is not None:
+            place = self.t.variables.place(bound.root, param)
+            indices: list[str] = []
+            for i, step in enumerate(bound.steps):
+                at = Expr(str(step))
+                if step is None:
+                    at = Expr(self.names.make(f"{wanted or 'at'}_{i}"))
+                    indices.append(at.text)
+                    yield at.text, "u32"
+                place = self.step(place, step, at, param, first=i == 0)
+            self.places[param.id] = place
+            self.bound[param.id] = (bound, indices)
+        elif isinstance(type, types.Pointer):
+            name = self.names.make(wanted, "p")
+            self.places[param.id] = Place(
+                f"*{name}", type.pointee, None, param.id, frozenset([param.id]), expr.UNARY
+            )
+            yield name, f"ptr<function, {self.d.type(type.pointee)}>"
+        else:
+            name = self.names.make(wanted, "p")
+            self.values[param.id] = Expr(name)
+            yield name, self.d.type(type)
 
     def _plan_variables(self) -> None:
         """Decides which values need variables, and where those are declared."""
@@ -136,6 +140,10 @@ class FunctionWriter(SubgroupInstructions):
 
     def run(self) -> str:
         """The function's text, without attributes."""
+        with located(Instruction("Function", 0, self.function.id, (), self.function.offset)):
+            return self._text()
+
+    def _text(self) -> str:
         self._variables()
         self.sequence(self.tree)
         if self.lines and self.lines[-1] == "  return;":
@@ -151,21 +159,24 @@ class FunctionWriter(SubgroupInstructions):
     def _variables(self) -> None:
         for block in self.function.blocks.values():
             for inst in block.body:
-                if inst.op != "Variable":
-                    continue
-                type = self.m.type_of(inst.id, inst)
-                if not isinstance(type, types.Pointer) or type.storage != "Function":
-                    raise invalid(inst, "a variable in a function must have the storage class Function")
-                if inst.id not in self.usage.count:
-                    continue
-                name = self.names.make(self.m.names.get(inst.id, ""), "v")
-                self.places[inst.id] = Place(name, type.pointee, None, inst.id, frozenset([inst.id]))
-                start = ""
-                if len(inst.args) > 1:
-                    if inst.args[1] not in self.t.constants or self.m.type_of(inst.args[1], inst) != type.pointee:
-                        raise invalid(inst, "the initial value is no constant of the variable's type")
-                    start = f" = {self.operand(inst.args[1], inst).text}"
-                self.emit(f"var {name}: {self.d.type(type.pointee)}{start};" if not start else f"var {name}{start};")
+                if inst.op == "Variable":
+                    with located(inst):
+                        self._variable(inst)
+
+    def _variable(self, inst: Instruction) -> None:
+        type = self.m.type_of(inst.id, inst)
+        if not isinstance(type, types.Pointer) or type.storage != "Function":
+            raise invalid(inst, "a variable in a function must have the storage class Function")
+        if inst.id not in self.usage.count:
+            return
+        name = self.names.make(self.m.names.get(inst.id, ""), "v")
+        self.places[inst.id] = Place(name, type.pointee, None, inst.id, frozenset([inst.id]))
+        start = ""
+        if len(inst.args) > 1:
+            if inst.args[1] not in self.t.constants or self.m.type_of(inst.args[1], inst) != type.pointee:
+                raise invalid(inst, "the initial value is no constant of the variable's type")
+            start = f" = {self.operand(inst.args[1], inst).text}"
+        self.emit(f"var {name}: {self.d.type(type.pointee)}{start};" if not start else f"var {name}{start};")
 
     def sequence(self, seq: Seq) -> None:
         for index, node in enumerate(seq.items):

@@ -10,11 +10,10 @@ import re
 from tvm_webgpu.codegen.wgsl import check, expr, grammar, types
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, unsupported
+from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, located, unsupported
 from tvm_webgpu.codegen.wgsl.operators import GLSL_ROWS, ROWS, SCALAR_ROWS, SUBGROUP_MOVES, WRAPPING, Row
 from tvm_webgpu.codegen.wgsl.state import State
 from tvm_webgpu.codegen.wgsl.types import Type
-from tvm_webgpu.errors import UnsupportedError
 
 _LITERAL = re.compile(r"(?:i32\()?(-?\d+)[iu)]")
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
@@ -25,12 +24,8 @@ class Instructions(State):
 
     def instruction(self, inst: Instruction) -> None:
         """Writes one instruction."""
-        try:
+        with located(inst):
             self._instruction(inst)
-        except UnsupportedError as error:
-            if str(error).startswith("Op"):
-                raise
-            raise unsupported(inst, str(error)) from error
 
     def check(self, inst: Instruction, rule: check.Rule, ids: tuple[int, ...]) -> None:
         """Refuses operands of types that the instruction does not take."""

@@ -54,6 +54,7 @@ class MemoryInstructions(RawMemory):
         self.write(place, value, inst)
 
     def write(self, place: Place, value: Expr, inst: Instruction) -> None:
+        self.t.variables.check_writable(place.root, inst)
         self.flush_reading(self.t.variables.tokens(place.root) | {place.root})
         if place.raw is not None and isinstance(place.type, types.Scalar | types.Vector):
             self.raw_store(place, value, inst)

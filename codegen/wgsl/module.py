@@ -1,5 +1,7 @@
 """A SPIR-V module as plain data: its types, constants, variables, functions and decorations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tvm_webgpu.codegen.wgsl import types
@@ -132,3 +134,14 @@ def literal(inst: Instruction, type: types.Scalar) -> int:
         raise invalid(inst, f"a literal of {type.width} bits has {len(words)} words")
     bits = words[0] | (words[1] << 32 if len(words) > 1 else 0)
     return bits & ((1 << type.width) - 1)
+
+
+@contextmanager
+def located(where: Instruction) -> Iterator[None]:
+    """Says of what is unsupported inside that it was met at this instruction, unless it says where itself."""
+    try:
+        yield
+    except UnsupportedError as error:
+        if str(error).startswith("Op"):
+            raise
+        raise unsupported(where, str(error)) from error

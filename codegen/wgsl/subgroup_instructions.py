@@ -99,6 +99,7 @@ class SubgroupInstructions(MemoryInstructions):
     def op_CooperativeMatrixStoreKHR(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[1], inst)
         array, offset, (layout, stride) = self._memory(inst, inst.args[0], inst.args[2:], type)
+        self.t.variables.check_writable(array.root, inst)
         self.flush_reading(self.t.variables.tokens(array.root) | {array.root})
         self.emit(f"subgroupMatrixStore<{layout}>(&{array.text}, {offset.text}, {value.text}, {stride.text});")
 

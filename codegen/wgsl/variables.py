@@ -12,7 +12,7 @@ from tvm_webgpu.codegen.wgsl.declare import Declarations
 from tvm_webgpu.codegen.wgsl.interface import Binding, Options, PushConstants, PushMember
 from tvm_webgpu.codegen.wgsl.layout import round_up
 from tvm_webgpu.codegen.wgsl.memory import Memory, subtree
-from tvm_webgpu.codegen.wgsl.module import Instruction, Module, invalid, unsupported
+from tvm_webgpu.codegen.wgsl.module import Instruction, Module, invalid, located, unsupported
 from tvm_webgpu.codegen.wgsl.names import Names
 from tvm_webgpu.codegen.wgsl.place import Place, Raw
 
@@ -48,7 +48,8 @@ class Variables:
             inst = self.module.variables.get(id)
             if inst is None:
                 raise invalid(where, f"%{id} is not a variable or is used before it is defined")
-            self.places[id] = self._declare(inst)
+            with located(inst):
+                self.places[id] = self._declare(inst)
         return self.places[id]
 
     def tokens(self, root: int) -> frozenset[object]:
@@ -59,6 +60,13 @@ class Variables:
         if self._pointer(root).storage == "Private":
             return frozenset([root, "private"])
         return frozenset([root, "memory"]) if root in self.memory.written else frozenset()
+
+    def check_writable(self, root: int, inst: Instruction) -> None:
+        """Refuses to change memory that can only be read."""
+        if root in self.module.variables:
+            storage = self._pointer(root).storage
+            if storage in ("Input", "PushConstant") or (storage == "Uniform" and not self._is_storage(root)):
+                raise invalid(inst, f"memory of the storage class {storage} can only be read")
 
     def _pointer(self, id: int) -> types.Pointer:
         pointer = self.module.value_types[id]

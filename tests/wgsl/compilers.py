@@ -67,10 +67,11 @@ class Tint:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps(text) + "\n")
         self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("Dawn's process has ended")
-        return json.loads(line)
+        for line in self.process.stdout:
+            if line.startswith("verdict "):
+                verdict: str | None = json.loads(line.removeprefix("verdict "))
+                return verdict
+        raise RuntimeError("Dawn's process has ended")
 
     def close(self) -> None:
         assert self.process.stdin is not None

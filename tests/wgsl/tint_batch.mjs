@@ -1,4 +1,5 @@
-// WGSL texts in (one JSON string per line on stdin), Tint's verdicts out (one JSON line each): null, or the first error.
+// WGSL texts in (one JSON string per line on stdin), Tint's verdicts out: null, or the first error, as JSON behind
+// "verdict " (Dawn prints warnings of its own between them).
 // Dawn's null backend compiles for no device, so every feature may be asked for.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -22,5 +23,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   const info = await shader.getCompilationInfo();
   const messages = info.messages.filter((m) => m.type === "error").map((m) => `${m.lineNum}:${m.linePos} ${m.message}`);
   const error = await device.popErrorScope();
-  console.log(JSON.stringify(messages[0] ?? error?.message ?? null));
+  console.log("verdict " + JSON.stringify(messages[0] ?? error?.message ?? null));
 }
