@@ -35,20 +35,21 @@ VARIANT = flags.DEFINE_string("variant", "default", "A name for this set of our 
 FEATURES = flags.DEFINE_list("features", [], "Features that our packages may use, such as f16.")
 SECONDS = flags.DEFINE_float("seconds", 1.0, "Seconds of each measurement, at most 300 runs.")
 LIMIT = flags.DEFINE_integer("limit", 120, "Seconds after which an engine is given up.")
-DAWN = flags.DEFINE_list("dawn", ["disable-dawn-features=timestamp_quantization"], "Flags of Dawn, in Node.")
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in Node, of which the median counts.", lower_bound=1)
+DAWN = flags.DEFINE_multi_string("dawn", [], "A flag of Dawn in Node: enable-dawn-features=allow_unsafe_apis,...")
 PACK = flags.DEFINE_string("pack", None, "Make a pack in this folder instead of measuring.")
 
 SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json"  # where Debian's chromium has it
 
 RUN_SH = """#!/bin/bash
-# bash run.sh OUT [options of bench.mjs]: measures on this machine. Needs NumPy, and PyTorch for the native side.
+# bash run.sh OUT [options of bench.peers.cells]. Needs NumPy, and PyTorch for the native side.
 set -e
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"; out="${1:?usage: run.sh OUT}"; shift; mkdir -p "$out"
-export PEERS_DIR="${PEERS_DIR:-$here/run}" PYTHONPATH="$here"
-OUT="$out" bash "$here/bench.sh" --engines none --workloads none >/dev/null
-python3 -m bench.peers.weights "$PEERS_DIR"/bench/extra/tvm_webgpu/*/*/
-OUT="$out" bash "$here/bench.sh" "$@"
-python3 -m bench.peers.native --bench="$PEERS_DIR/bench" --out="$out/native.jsonl" || echo "no PyTorch with CUDA"
+run="${PEERS_DIR:-$here/run}"; export PYTHONPATH="$here"
+[ -x "$run/node" ] || { mkdir -p "$run"; cat "$here"/parts/peers.tar.xz.* | xz -d | tar -C "$run" -xf -; }
+python3 -m bench.peers.weights "$run"/bench/extra/tvm_webgpu/*/*/
+python3 -m bench.peers.cells --bench="$run/bench" --node="$run/node" --out="$out/results.jsonl" "$@"
+python3 -m bench.peers.native --bench="$run/bench" --out="$out/native.jsonl" || echo "no PyTorch with CUDA"
 """
 
 
@@ -68,7 +69,7 @@ def make_pack(folder: Path, pack: Path) -> None:
     subprocess.run(["bash", str(folder / "pack.sh"), str(pack.resolve())], check=True)
     scripts = pack / "bench" / "peers"
     scripts.mkdir(parents=True, exist_ok=True)
-    for name in ("weights.py", "native.py"):
+    for name in ("weights.py", "native.py", "cells.py"):
         shutil.copy(Path(__file__).with_name(name), scripts)
     (pack / "run.sh").write_text(RUN_SH)
 
@@ -86,17 +87,25 @@ def environment(gpu: str) -> dict[str, str]:
 
 
 def measure(bench: Path, output: Path, works: list[str]) -> Path:
-    """Runs all engines, one process each; gives the file of results."""
+    """Runs all engines, a process each; gives the file of results."""
     results = (output / "results.jsonl").resolve()
-    engines = [f"extra:{prepare.ADAPTER}:{VARIANT.value}", *ENGINES.value]
-    options = ["--engines", ",".join(engines), "--workloads", ",".join(works), "--out", str(results)]
-    options += ["--seconds", str(SECONDS.value), "--limit", str(LIMIT.value), "--budget", "100000"]
+    engines = ",".join([f"extra:{prepare.ADAPTER}:{VARIANT.value}", *ENGINES.value])
+    measuring = [f"--seconds={SECONDS.value}", f"--limit={LIMIT.value}", f"--out={results}", f"--engines={engines}"]
     if RUNTIME.value == "node":
-        options += ["--dawn", ",".join(DAWN.value)]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.peers.cells",
+            f"--bench={bench.resolve()}",
+            f"--works={','.join(works)}",
+        ]
+        command += [*measuring, f"--rounds={ROUNDS.value}", *(f"--dawn={flag}" for flag in DAWN.value)]
+        subprocess.run(command, env=environment(GPU.value), check=True)
     else:
-        options += ["--gpu", "vulkan" if GPU.value == "default" else GPU.value]
-    script = "bench.mjs" if RUNTIME.value == "node" else "browser.mjs"
-    subprocess.run(["node", script, *options], cwd=bench, env=environment(GPU.value), check=True)
+        gpu = "vulkan" if GPU.value == "default" else GPU.value
+        options = [word for option in measuring for word in option.split("=", 1)]
+        command = ["node", "browser.mjs", "--gpu", gpu, "--workloads", ",".join(works), "--budget", "100000", *options]
+        subprocess.run(command, cwd=bench, check=True)
     return results
 
 

@@ -6,6 +6,7 @@ PYTHONPATH=pyapi python -m bench.peers.report --output=OUT RESULTS.jsonl...
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,21 @@ Row = dict[str, Any]
 
 ENGINES = {
     "tvm-webgpu": ("tvm-webgpu", "#0b6e4f"),
-    "ort-webgpu-gc": ("ONNX Runtime Web, graph capture", "#3f7cac"),
-    "ort-webgpu": ("ONNX Runtime Web", "#95b8d1"),
+    "ort-webgpu-gc": ("ONNX Runtime Web", "#3f7cac"),
+    "ort-webgpu": ("ONNX Runtime Web, no graph capture", "#95b8d1"),
     "litert-webgpu": ("LiteRT.js", "#e09f3e"),
     "tfjs-webgpu": ("TensorFlow.js", "#b56576"),
-    "pytorch-cuda": ("PyTorch, CUDA (native)", "#6c757d"),
+    "pytorch-cuda": ("PyTorch, CUDA", "#6c757d"),
 }
 WORKS = {
     "mobilenet_v1": "MobileNetV1",
     "mobilenet_v2": "MobileNetV2",
     "resnet50": "ResNet50",
-    "minilm_l6": "MiniLM-L6, sequence 128",
+    "minilm_l6": "MiniLM-L6, 128 tokens",
     "matmul_1024": "matmul 1024",
     "matmul_4096": "matmul 4096",
-    "conv3x3_56x56_64": "conv 3x3, 64 of 56x56",
-    "dwconv3x3_112x112_32": "depthwise 3x3, 32 of 112x112",
+    "conv3x3_56x56_64": "conv 3x3, 64x56x56",
+    "dwconv3x3_112x112_32": "depthwise, 32x112x112",
     "matmul_1024_f16": "matmul 1024, f16",
     "matmul_4096_f16": "matmul 4096, f16",
     "mobilenet_v2_f16": "MobileNetV2, f16",
@@ -123,7 +124,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def chart(rows: list[Row], path: Path) -> None:
-    """A panel a work, a bar an engine: GPU milliseconds, right results only."""
+    """A panel a work, a bar an engine: GPU milliseconds, right results only; bars that would dwarf the rest are cut."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -136,7 +137,7 @@ def chart(rows: list[Row], path: Path) -> None:
         return
     columns = min(4, len(works))
     lines = -(-len(works) // columns)
-    figure, axes = pyplot.subplots(lines, columns, figsize=(3.6 * columns, 2.2 * lines), squeeze=False)
+    figure, axes = pyplot.subplots(lines, columns, figsize=(3.9 * columns, 1.9 * lines), squeeze=False)
     for axis in axes.flat[len(works) :]:
         axis.axis("off")
     for axis, work in zip(axes.flat, works, strict=False):
@@ -144,10 +145,13 @@ def chart(rows: list[Row], path: Path) -> None:
         names = [label(row) for row in bars]
         colours = [ENGINES.get(engine_key(row), ("", "#999999"))[1] for row in bars]
         drawn = axis.barh(range(len(bars)), [row["gpu_ms"] for row in bars], color=colours)
-        axis.bar_label(drawn, labels=[cell(row["gpu_ms"], 2) for row in bars], padding=3, fontsize=8)
         axis.set_yticks(range(len(bars)), names, fontsize=7)
         axis.set_title(WORKS[work], fontsize=9, loc="left", fontweight="bold")
-        axis.set_xlim(0, 1.25 * max(row["gpu_ms"] for row in bars))
+        ours = min((row["gpu_ms"] for row in bars if engine_key(row) == "tvm-webgpu"), default=math.inf)
+        axis.set_xlim(0, 1.3 * min(max(row["gpu_ms"] for row in bars), 6 * ours))
+        for bar, row in zip(drawn, bars, strict=True):
+            left = min(bar.get_width(), 0.85 * axis.get_xlim()[1])
+            axis.text(left, bar.get_y() + bar.get_height() / 2, f" {row['gpu_ms']:.3g}", va="center", fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     adapter = next((row["adapter"] for row in rows if row.get("adapter")), "")

@@ -74,7 +74,7 @@ def test_report(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:6]] == [
         "tvm-webgpu",
-        "ONNX Runtime Web, graph capture",
+        "ONNX Runtime Web",
         "LiteRT.js",
         "TensorFlow.js",
     ]
