@@ -1,0 +1,198 @@
+"""Ways to run a case: `BACKENDS` maps a name to a function from a case to the outputs of each of its data sets.
+
+Each raises `Failure`, which says how far the case came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import tvm
+import tvm_webgpu
+import wgpu
+from onnx import numpy_helper
+from tvm import relax
+from tvm.relax.frontend.onnx import from_onnx
+from tvm_webgpu.executor.device import open_device
+from tvm_webgpu.package import Package
+
+from .cases import Case
+
+SMALL = 16
+"""The most elements of an input that may be fixed when a case is compiled."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of each data set, and the inputs that were fixed when the case was compiled."""
+
+    values: list[list[object]]
+    fixed: tuple[str, ...] = ()
+
+
+Backend = Callable[[Case], Outputs]
+
+LLVM = {"kind": "llvm", "opt-level": 0}
+"""Less optimisation, for the same results in a shorter time."""
+
+
+class Failure(Exception):
+    """A case that did not give outputs; `stage` is import, compile or run."""
+
+    def __init__(self, stage: str, reason: str):
+        super().__init__(reason)
+        self.stage, self.reason = stage, reason
+
+
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Turns whatever the body raises into a Failure of this stage."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # TVM puts its message last, after a trace.
+        raise Failure(name, f"{type(error).__name__}: {lines[-1] if lines else ''}"[:500]) from error
+
+
+def llvm(case: Case) -> Outputs:
+    """TVM alone: its importer, its default pipeline, its llvm target."""
+    with stage("import"):
+        mod = from_onnx(case.proto())
+    with stage("compile"):
+        mod = relax.transform.DecomposeOpsForInference()(mod)
+        machine = relax.VirtualMachine(tvm.compile(mod, tvm.target.Target(LLVM)), tvm.cpu())
+    with stage("run"):
+        return Outputs([_values(machine["main"](*map(_tvm_value, inputs))) for inputs, _ in case.datasets])
+
+
+def _tvm_value(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return tuple(map(_tvm_value, value))
+    array = _input(value)
+    if array.dtype.name == "bfloat16":
+        return tvm.runtime.tensor(array.view(np.uint16))._create_view(array.shape, dtype="bfloat16")
+    return tvm.runtime.tensor(array)
+
+
+def _values(result: object) -> list[object]:
+    """The outputs of a function: one, or a tuple of them."""
+    if isinstance(result, tvm.runtime.Tensor):
+        return [_numpy(result)]
+    if isinstance(result, tvm.runtime.ShapeTuple):
+        return [np.array(result, np.int64)]
+    return [_numpy(item) if isinstance(item, tvm.runtime.Tensor) else _values(item) for item in result]
+
+
+def _numpy(tensor: tvm.runtime.Tensor) -> np.ndarray:
+    array = tensor.numpy()
+    if str(tensor.dtype) == "bfloat16":
+        import ml_dtypes
+
+        return array.view(ml_dtypes.bfloat16)
+    return array
+
+
+def _input(value: object) -> np.ndarray:
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A case's package, and the inputs that had to be fixed when it was compiled."""
+
+    package: Package
+    fixed: tuple[str, ...] = ()
+
+    def feeds(self, case: Case) -> Iterator[dict[str, np.ndarray]]:
+        """The inputs of each data set by name."""
+        for inputs, _ in case.datasets:
+            yield {name: value for name, value in _named(case, inputs).items() if name not in self.fixed}
+
+
+def build(case: Case) -> Built:
+    """Compiles a case as it is, or else with its small inputs (axes, sizes, ...) as constants.
+
+    A Failure of the stage import or compile says why it can't be compiled as it is.
+    """
+    try:
+        return Built(_compile(case))
+    except Failure as failure:
+        # Not the first input, which is the data.
+        small = dict(list(_named(case, case.datasets[0][0]).items())[1:])
+        small = {name: value for name, value in small.items() if value.ndim <= 1 and value.size <= SMALL}
+        if not small or len(case.datasets) > 1:
+            raise
+        try:
+            return Built(_compile(case, small), tuple(small))
+        except Failure:
+            raise failure from None
+
+
+def _compile(case: Case, params: Mapping[str, object] | None = None) -> Package:
+    reached = "import"
+
+    def listen(phase: str, done: int, total: int) -> None:
+        nonlocal reached
+        reached = "import" if phase == "import" and done < total else "compile"
+
+    try:
+        with stage("compile"):
+            return tvm_webgpu.compile(case.proto(), params=params, progress=listen)
+    except Failure as failure:
+        raise Failure(reached, failure.reason) from failure
+
+
+def _named(case: Case, inputs: list) -> dict[str, np.ndarray]:
+    return {value.name: _input(data) for value, data in zip(case.proto().graph.input, inputs)}
+
+
+@cache
+def _device(features: tuple[str, ...], limits: tuple[tuple[str, int], ...]) -> wgpu.GPUDevice:
+    return open_device(Package("", (), (), (), b"", features=features, limits=dict(limits)))
+
+
+def run_wgpu(case: Case) -> Outputs:
+    """Our compiler, and the Python executor in this process."""
+    built = build(case)
+    with stage("run"):
+        device = _device(built.package.features, tuple(built.package.limits.items()))
+        with tvm_webgpu.executor.Executor(built.package, device=device) as executor:
+            return Outputs([list(executor.run(feeds).values()) for feeds in built.feeds(case)], built.fixed)
+
+
+def run_node(case: Case) -> Outputs:
+    """Our compiler, and the TypeScript runtime in Node with Dawn on SwiftShader, or what VK_DRIVER_FILES names."""
+    from .node import SWIFTSHADER, node
+
+    built = build(case)
+    with stage("run"):
+        process = node(os.environ.get("VK_DRIVER_FILES", SWIFTSHADER))
+        values = process.run(built.package, list(built.feeds(case)))
+        return Outputs([list(outputs) for outputs in values], built.fixed)
+
+
+def run_chromium(case: Case) -> Outputs:
+    """Our compiler, and the TypeScript runtime in headless Chromium on SwiftShader; a browser for each case."""
+    from tests.e2e.executors import Run, chromium
+
+    built = build(case)
+    with stage("run"), tempfile.TemporaryDirectory() as folder:
+        built.package.save(Path(folder) / "package")
+        results = chromium(Path(folder) / "package", [Run(feeds) for feeds in built.feeds(case)])
+        return Outputs([list(outputs.values()) for outputs in results], built.fixed)
+
+
+BACKENDS: dict[str, Backend] = {"llvm": llvm, "wgpu": run_wgpu, "node": run_node, "chromium": run_chromium}
