@@ -25,6 +25,7 @@ def prepare(model: ModelProto, params: Mapping[str, object], shapes: Mapping[str
     work.CopyFrom(model)
     _bind(work.graph, params)
     _set_shapes(work.graph, shapes)
+    _require_optional(work.graph)
     weights = _take_weights(work.graph)
     for _ in range(MAX_ROUNDS):
         # Each round may make more known: a function's body asks for shapes, a folded shape makes others static.
@@ -50,6 +51,14 @@ def _bind(graph: GraphProto, params: Mapping[str, object]) -> None:
     del graph.input[:]
     graph.input.extend(inputs)
     graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in params.items())
+
+
+def _require_optional(graph: GraphProto) -> None:
+    """An input that may be absent is one that a package always takes."""
+    for value in graph.input:
+        if value.type.HasField("optional_type") and value.type.optional_type.elem_type.HasField("tensor_type"):
+            tensor = value.type.optional_type.elem_type.tensor_type
+            value.type.tensor_type.CopyFrom(type(tensor).FromString(tensor.SerializeToString()))
 
 
 def _set_shapes(graph: GraphProto, shapes: Mapping[str, Sequence[int | str]]) -> None:
