@@ -6,7 +6,6 @@ import { PackageError } from "./errors.ts";
 import { tensorBytes, type Param } from "./manifest.ts";
 
 const WIDTH = 256;
-const MOST_GROUPS = 65_535;
 /** Extents that `scale` can tell apart; neighbours that are scaled alike count as one. */
 const RANK = 4;
 
@@ -103,7 +102,7 @@ export class Decoder {
         const words = Math.ceil(param.bytes / 4);
         if (words === 0) continue;
         const groups = Math.ceil(words / WIDTH);
-        const columns = Math.min(groups, MOST_GROUPS);
+        const columns = Math.min(groups, device.limits.maxComputeWorkgroupsPerDimension);
         const info = device.createBuffer({ size: 48, usage: USAGE.UNIFORM | USAGE.COPY_DST });
         infos.push(info);
         device.queue.writeBuffer(info, 0, Uint32Array.of(...scaling(param), words, columns * WIDTH));

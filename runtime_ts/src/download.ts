@@ -1,6 +1,6 @@
 /** @file A file of the manifest in, its verified bytes out: from the cache, else from the source, piece by piece. */
 import type { PackageCache } from "./cache.ts";
-import { PackageError } from "./errors.ts";
+import { messageOf, PackageError } from "./errors.ts";
 import { chunksOf, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { contentBytes, PIECE_BYTES, type PackageFile } from "./manifest.ts";
 import type { Meter } from "./progress.ts";
@@ -53,7 +53,7 @@ export class Downloads {
 
   /** A file's content, unpacked, as it comes. */
   async *content(file: PackageFile): AsyncGenerator<Bytes, void> {
-    const chunks = file.packed ? unpacked(this.#verified(file), file.packed.encoding) : this.#verified(file);
+    const chunks = file.packed ? unpacked(this.#verified(file), file) : this.#verified(file);
     let bytes = 0;
     for await (const chunk of chunks) {
       bytes += chunk.byteLength;
@@ -194,17 +194,27 @@ class Transfer {
 }
 
 async function* unpacked(
-  pieces: AsyncGenerator<Bytes, void>, encoding: CompressionFormat,
+  pieces: AsyncGenerator<Bytes, void>, { path, packed }: PackageFile,
 ): AsyncGenerator<Bytes, void> {
-  const { readable, writable } = new DecompressionStream(encoding);
+  const { readable, writable } = new DecompressionStream(packed!.encoding);
   const writer = writable.getWriter();
+  let failure: { readonly reason: unknown } | undefined; // of the pieces, not of what they hold
+  const next = (): ReturnType<typeof pieces.next> => pieces.next().catch((reason: unknown) => {
+    failure = { reason };
+    throw reason;
+  });
   const feed = async (): Promise<void> => {
-    for await (const piece of pieces) await writer.write(piece);
+    for (let piece = await next(); !piece.done; piece = await next()) await writer.write(piece.value);
     await writer.close();
   };
-  // What ends the feeding, such as a wrong digest, is the reader's error, too.
-  feed().catch((error: unknown) => writer.abort(error).catch(() => undefined));
-  yield* chunksOf(readable);
+  feed().catch((error: unknown) => writer.abort(error)).catch(() => undefined);
+  try {
+    yield* chunksOf(readable);
+  } catch (error) {
+    throw failure ? failure.reason : new PackageError(`${path} can't be unpacked: ${messageOf(error)}`);
+  } finally {
+    await pieces.return();
+  }
 }
 
 async function isRight(bytes: Bytes, piece: Piece): Promise<boolean> {

@@ -34,8 +34,7 @@ export type Change = (manifest: Json, folder: string) => unknown;
 export async function alteredPackage(
   change: Change, options = { rehash: true },
 ): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "tvm-webgpu-test-"));
-  temporary.push(folder);
+  const folder = await temporaryFolder();
   await cp(FIXTURE, folder, { recursive: true });
   const manifest: Json = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
   await change(manifest, folder);
@@ -46,6 +45,13 @@ export async function alteredPackage(
     }
   }
   await writeFile(join(folder, "manifest.json"), JSON.stringify(manifest));
+  return folder;
+}
+
+/** An empty folder, until cleanUp. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "tvm-webgpu-test-"));
+  temporary.push(folder);
   return folder;
 }
 
