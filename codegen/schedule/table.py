@@ -100,10 +100,14 @@ PRODUCTS: tuple[Row, ...] = (
     # A third of the cores would get a workgroup: quarter tiles, eight slices. 160x49x960 takes 9.9 us instead of 16.5,
     # 96x196x384 4.7 instead of 7.4; halves for a little more (960x49x160: 5.6 instead of 6.4).
     Row(Tile(16, 16, 16, 4, 4, 8), lambda s, limits: 3 * s.workgroups(_32) < limits.cores),
-    Row(_16_32, lambda s, limits: 2 * s.workgroups(_32) < limits.cores),
+    Row(_16_32, lambda s, limits: 2 * s.workgroups(_32) < limits.cores and s.k <= 1024),
+    # Long sums too, up to a workgroup a core: 128x784x1152 20.6 us instead of 25.3, 256x196x2304 30.2 instead of 35.3.
+    Row(Tile(16, 16, 16, 4, 4, 8), lambda s, limits: s.workgroups(_32) < limits.cores and s.k > 1024),
     # As below with rows of k, which need more workgroup memory: half the tile, twice the workgroups. 128x384x384,
     # x1152x384, x1536x384 and x384x1536 take 5.8, 9.8, 10.8 and 14.7 us instead of 8.3, 12.0, 13.5 and 24.6.
     Row(_16_32, lambda s, limits: s.runs == "k" and s.workgroups(_32) < 3 * limits.cores),
+    # Sums of middling length with work for all: 512x784x128 7.5 us instead of 8.7.
+    Row(_32_64, lambda s, limits: s.k <= 256 and 2 * s.workgroups(_32_64) >= 3 * limits.cores),
     # Few results with a long sum (most layers of MobileNet, ResNet and of encoders at sequence length 128): four slices
     # give 256 threads to a tile of 32x32. Depth 8 and 16 differ by 3 %; 16 does not always fit beside padded rows.
     Row(_32, lambda s, _: True),

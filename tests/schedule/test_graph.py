@@ -11,6 +11,8 @@ from tvm import relax
 from tvm.relax import op as R
 from tvm_webgpu.pipeline.passes.attention import LEGALIZE_ATTENTION, RewriteAttention
 from tvm_webgpu.pipeline.passes.combine_products import CombineProducts
+from tvm_webgpu.pipeline.passes.tighten_storage import TightenStorage
+from tvm_webgpu.pipeline.signatures import storage_of
 
 BATCH, SEQUENCE, HEADS, WIDTH = 2, 9, 3, 8
 MODEL = HEADS * WIDTH
@@ -96,3 +98,42 @@ def test_products_that_other_products_read_stay_apart() -> None:
             out = bb.emit_output(R.matmul(a, b))
         bb.emit_func_output(out)
     assert operators(rewritten(bb.get()))["relax.matmul"] == 3
+
+
+def _chain() -> tvm.IRModule:
+    """A small tensor that lives long, as behind a residual connection, takes the block that larger ones need."""
+    bb = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((4, 256), "float32"))
+    with bb.function("main", [x]):
+        with bb.dataflow():
+            first = bb.emit(R.nn.softmax(bb.emit(R.nn.softmax(x))))
+            wide = bb.emit(R.nn.softmax(bb.emit(R.concat([first] * 4, 1))))
+            small = bb.emit(R.max(wide, [1], keepdims=True))
+            middle = bb.emit(R.nn.softmax(bb.emit(R.broadcast_to(small, (4, 384)))))
+            last = bb.emit(R.max(bb.emit(R.nn.softmax(middle)), [1], keepdims=True))
+            out = bb.emit_output(R.add(last, small))
+        bb.emit_func_output(out)
+    return bb.get()
+
+
+def test_storage_is_shared_by_tensors_that_do_not_live_together() -> None:
+    t = relax.transform
+    lower = tvm.transform.Sequential([
+        t.LegalizeOps(), t.AnnotateTIROpPattern(), t.FuseOps(), t.FuseTIR(), t.ToNonDataflow(),
+        t.RemovePurityChecking(), t.CallTIRRewrite(), t.StaticPlanBlockMemory(),
+    ])  # fmt: skip
+    target = tvm.target.Target("llvm")
+    finish = tvm.transform.Sequential([
+        t.LowerAllocTensor(), t.KillAfterLastUse(), t.LowerRuntimeBuiltin(), t.ComputePrimValue(), t.VMShapeLower(),
+        t.AttachGlobalSymbol(),
+    ])  # fmt: skip
+    x = tvm.runtime.tensor(np.random.default_rng(3).standard_normal((4, 256)).astype("float32"))
+    results, sizes = [], []
+    with target:
+        planned = lower(_chain())
+        for mod in (planned, TightenStorage()(planned)):
+            sizes.append(sum(storage_of(mod["main"])))
+            machine = relax.VirtualMachine(relax.build(finish(mod), target, relax_pipeline=None), tvm.cpu())
+            results.append(machine["main"](x).numpy())
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-6)
+    assert sizes[1] < sizes[0], sizes

@@ -22,6 +22,7 @@ from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
 from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
+from tvm_webgpu.pipeline.passes.tighten_storage import TightenStorage
 from tvm_webgpu.pipeline.target import storage_buffers
 
 
@@ -76,6 +77,7 @@ def plan_memory(_: Target) -> Sequence[tvm.transform.Pass]:
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
         transform.StaticPlanBlockMemory(),
+        TightenStorage(),
     ]
 
 
