@@ -70,7 +70,7 @@ def attach(stopwatch: Stopwatch, stack: ExitStack) -> None:
         "import model": (build, "load_model"),
         "lower host": (build, "lower"),
         "schedule": (schedule.Scheduler, "flat"),
-        "lower kernels": (kernels, "split_flat"),
+        "lower kernels": (kernels, "split"),
         "emit": (spirv, "emit"),
         "spirv-val": (spirv_tools, "validate"),
         "spirv-opt": (spirv_tools, "optimize"),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tvm_webgpu.codegen.spirv.emitter import Emitter
 
 
+SHIFTS = ("LShift", "RShift")
+
+
 def _int(e: Emitter, expr: prim.IntImm) -> Value:
     dtype = e.dtype(expr)
     rep = e.rep(dtype)
@@ -69,7 +72,8 @@ def _wide_binary(e: Emitter, expr: ir.Expr, kind: str, dtype: DType) -> Value:
     if small and not compares and kind in RING:
         result = arith.binary(b, kind, low(e, left), low(e, right))
         return arith.bitcast(b, NARROW[dtype.name], result)
-    if small and fits(fx, dtype) and fits(fy, dtype):
+    # Shifts by 32 and more are defined for 64 bits only, whatever fits in fewer.
+    if small and fits(fx, dtype) and fits(fy, dtype) and (kind not in SHIFTS or fy.within(0, 31)):
         x, y = narrow(e, e.val(left), dtype), narrow(e, e.val(right), dtype)
         return arith.binary(b, kind, x, y, fx, fy)
     rep = e.rep(dtype)

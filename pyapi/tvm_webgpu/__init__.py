@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         InputError,
         InvalidModuleError,
         PackageError,
+        SandboxError,
         TvmWebgpuError,
         UnsupportedError,
     )
@@ -35,6 +36,7 @@ _HOME = {
     "UnsupportedError": "errors",
     "InvalidModuleError": "errors",
     "PackageError": "errors",
+    "SandboxError": "errors",
     "InputError": "errors",
     "DeviceError": "errors",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "InvalidModuleError",
     "Package",
     "PackageError",
+    "SandboxError",
     "TvmWebgpuError",
     "UnsupportedError",
     "__version__",

@@ -21,5 +21,9 @@ class InputError(TvmWebgpuError):
     """A wrong name, dtype or shape of an input, or a file that can't be read."""
 
 
+class SandboxError(TvmWebgpuError):
+    """A package's WebAssembly used up what it was given: linear memory, instructions, or device memory."""
+
+
 class DeviceError(TvmWebgpuError):
     """No GPU adapter, a lost device, or device memory that ran out."""

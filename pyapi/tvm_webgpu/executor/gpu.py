@@ -1,7 +1,7 @@
 """Buffers by handle, and command lists -> work on a wgpu device: one compute pass per list, copies aside.
 
-A list is prepared once: calls of a static model give the same words, and only its scalars' bytes and the recorded steps
-are used again. Bind groups are cached by kernel and buffers.
+A list is prepared once: calls of a static model give the same words, and its launches are recorded (`encoder`), to be
+appended to each call's pass as they are. Bind groups are cached by kernel and buffers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tvm_webgpu.errors import PackageError
 from tvm_webgpu.package import Kernel
 
 from .commands import Copy, Dispatch, Fill, decode
+from .encoder import Launch, Recorded, record
 
 HANDLE_STEP = 64
 CACHED_LISTS = 8
@@ -25,13 +26,18 @@ BUFFER_USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.Buffe
 BINDING_TYPES = {"read": "read-only-storage", "read_write": "storage"}
 
 
-@dataclass(frozen=True)
+Placed = tuple[Dispatch, int | None]
+"""A launch, and the offset of its scalars in the uniform buffer."""
+
+
+@dataclass
 class Prepared:
-    """A command list: scalar blocks for the uniform buffer, and its commands."""
+    """A command list: scalar blocks for the uniform buffer, and its launches between copies and fills."""
 
     uniforms: bytes
-    commands: tuple[tuple[Dispatch | Copy | Fill, int], ...]
-    """Each with the offset of its scalars."""
+    parts: tuple[tuple[Placed, ...] | Copy | Fill, ...]
+    recorded: tuple[int, tuple[Recorded, ...]] = (-1, ())
+    """The launches of each run of them, and the generation of bind groups that they were recorded with."""
 
 
 class Gpu:
@@ -51,6 +57,8 @@ class Gpu:
         self._prepared: dict[bytes, Prepared] = {}
         self._uniform: wgpu.GPUBuffer | None = None
         self._uniform_size = 0
+        self._uniform_of: Prepared | None = None
+        self._generation = 0
         self.launches = 0
         """Dispatches so far."""
 
@@ -74,7 +82,9 @@ class Gpu:
         self._buffer(handle).destroy()
         del self._buffers[handle]
         self._spare.append(handle)
-        self._groups = {key: group for key, group in self._groups.items() if handle not in key[1]}
+        kept = {key: group for key, group in self._groups.items() if handle not in key[1]}
+        self._generation += len(kept) < len(self._groups)
+        self._groups = kept
 
     def write(self, handle: int, offset: int, data: bytes | bytearray | memoryview) -> None:
         data = memoryview(data).cast("B")
@@ -120,24 +130,31 @@ class Gpu:
         prepared = self._prepare(words)
         if prepared.uniforms:
             self._reserve_uniform(len(prepared.uniforms))
-            self._device.queue.write_buffer(self._uniform, 0, prepared.uniforms)
+            if self._uniform_of is not prepared:
+                self._device.queue.write_buffer(self._uniform, 0, prepared.uniforms)
+                self._uniform_of = prepared
+        runs = iter(self._recorded(prepared))
         encoder = self._device.create_command_encoder()
-        compute = None
-        for command, offset in prepared.commands:
-            if isinstance(command, Dispatch):
-                compute = compute or encoder.begin_compute_pass()
-                compute.set_pipeline(self._pipeline(command.kernel))
-                compute.set_bind_group(0, self._group(command), [offset] if command.scalars else [])
-                compute.dispatch_workgroups(*command.grid)
-                self.launches += 1
-                continue
-            if compute:
+        for part in prepared.parts:
+            if isinstance(part, tuple):
+                compute = encoder.begin_compute_pass()
+                next(runs)(compute)
                 compute.end()
-                compute = None
-            self._transfer(encoder, command)
-        if compute:
-            compute.end()
+                self.launches += len(part)
+            else:
+                self._transfer(encoder, part)
         self._device.queue.submit([encoder.finish()])
+
+    def _recorded(self, prepared: Prepared) -> tuple[Recorded, ...]:
+        """The launches of a list, recorded anew where a bind group that it used is gone."""
+        if prepared.recorded[0] != self._generation:
+            runs = [
+                [Launch(self._pipeline(one.kernel), self._group(one), one.grid, offset) for one, offset in part]
+                for part in prepared.parts
+                if isinstance(part, tuple)
+            ]
+            prepared.recorded = self._generation, tuple(map(record, runs))
+        return prepared.recorded[1]
 
     def _transfer(self, encoder: wgpu.GPUCommandEncoder, command: Copy | Fill) -> None:
         if isinstance(command, Copy):
@@ -156,18 +173,23 @@ class Gpu:
         key = bytes(words)
         if prepared := self._prepared.get(key):
             return prepared
-        offsets: dict[tuple[int, ...], int] = {(): 0}
+        offsets: dict[tuple[int, ...], int | None] = {(): None}
         blocks = bytearray()
-        commands = []
+        parts: list[tuple[Placed, ...] | Copy | Fill] = []
+        run: list[Placed] = []
         for command in decode(words.tolist(), self._binding_counts):
-            scalars = command.scalars if isinstance(command, Dispatch) else ()
-            if scalars not in offsets:
-                offsets[scalars] = len(blocks)
-                blocks += np.array(scalars, np.uint32).tobytes()
+            if not isinstance(command, Dispatch):
+                parts += [tuple(run), command]
+                run = []
+                continue
+            if command.scalars not in offsets:
+                offsets[command.scalars] = len(blocks)
+                blocks += np.array(command.scalars, np.uint32).tobytes()
                 blocks += bytes(-len(blocks) % self._align)
-            commands.append((command, offsets[scalars]))
+            run.append((command, offsets[command.scalars]))
+        parts = [part for part in (*parts, tuple(run)) if part]
         # A binding that starts at the last block must fit behind it.
-        prepared = Prepared(bytes(blocks + bytes(self._align)) if blocks else b"", tuple(commands))
+        prepared = Prepared(bytes(blocks + bytes(self._align)) if blocks else b"", tuple(parts))
         while len(self._prepared) >= CACHED_LISTS:
             del self._prepared[next(iter(self._prepared))]
         self._prepared[key] = prepared
@@ -181,7 +203,9 @@ class Gpu:
         self._uniform_size = max(2 * size, 4096)
         usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
         self._uniform = self._device.create_buffer(size=self._uniform_size, usage=usage)
+        self._uniform_of = None
         self._groups.clear()
+        self._generation += 1
 
     # Kernels
 

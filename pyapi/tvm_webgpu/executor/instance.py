@@ -1,6 +1,7 @@
 """A package's model.wasm and a device -> a running instance: calls go in as values, results come out as values.
 
-The sandbox gives the module a clock, random numbers and stderr, and no files or network; its memory is bounded.
+The module gets a clock, random numbers and stderr, no files, no network and nothing of the environment; how much memory
+and how many instructions it may use is bounded (`Sandbox`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import wasmtime
 
 from tvm_webgpu import errors
 
-MEMORY_LIMIT = 1 << 30
-"""Bytes of linear memory that a module may grow to."""
-
 CALL_AGAIN = 1
 """The status of a call that needs data from the device first."""
+
+TABLE_ELEMENTS = 1 << 16
+GROWTH = 1 << 16
+"""A page: a module this close to its bound could not grow."""
 
 NONE, TENSOR, INT, FLOAT, OBJECT = range(5)
 VALUE = struct.Struct("<6I8s")
@@ -64,22 +66,43 @@ class Value:
         return struct.pack("<q", self.number if self.kind == INT else self.offset)
 
 
+@dataclass(frozen=True)
+class Sandbox:
+    """What a module may use: bytes of linear memory, wasm instructions in one call into it, bytes of device memory.
+
+    The host code of a call takes some 100 instructions a launch, so the default stops a loop that never ends after
+    seconds, and nothing else.
+    """
+
+    memory_bytes: int = 1 << 30
+    instructions: int = 1 << 32
+    device_bytes: int | None = None
+
+
 class Instance:
     """An instance of model.wasm. Not for use by two threads at once."""
 
-    def __init__(self, wasm: bytes, device: Device, memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(self, wasm: bytes, device: Device, sandbox: Sandbox | None = None) -> None:
         self._device = device
+        self._sandbox = sandbox = sandbox or Sandbox()
+        self._device_bytes: dict[int, int] = {}
         self._room_at, self._room_size = 0, 0
         self._failure: Exception | None = None
         self._broken = False
-        self._engine = wasmtime.Engine()
+        config = wasmtime.Config()
+        config.consume_fuel = True
+        self._engine = wasmtime.Engine(config)
         self._store = wasmtime.Store(self._engine)
-        self._store.set_limits(memory_size=memory_limit)
+        self._store.set_limits(sandbox.memory_bytes, table_elements=TABLE_ELEMENTS, instances=1, tables=1, memories=1)
+        self._store.set_fuel(sandbox.instructions)
         try:
             module = wasmtime.Module(self._engine, wasm)
             exports = self._link(module).instantiate(self._store, module).exports(self._store)
-        except wasmtime.WasmtimeError as error:
-            raise errors.PackageError(f"model.wasm can't be started: {error}") from error
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
+            reason = str(error)
+            if "exceeds" in reason and "limit" in reason:
+                raise errors.SandboxError(f"model.wasm asks for more than its sandbox has: {reason}") from error
+            raise errors.PackageError(f"model.wasm can't be started: {reason}") from error
         memory = exports.get("memory")
         found = {name: export for name, export in exports.items() if isinstance(export, wasmtime.Func)}
         missing = [name for name in _FUNCTIONS if name not in found]
@@ -125,10 +148,21 @@ class Instance:
     # Imports: wasm's i32 arrive signed.
 
     def _alloc(self, size: int) -> int:
-        return self._device.alloc(size & 0xFFFFFFFF)
+        size &= 0xFFFFFFFF
+        most = self._sandbox.device_bytes
+        if most is not None and sum(self._device_bytes.values()) + size > most:
+            raise errors.SandboxError(f"model.wasm asks for more than its {most} bytes of device memory")
+        handle = self._device.alloc(size)
+        if handle:
+            self._device_bytes[handle] = size
+        return handle
 
     def _free(self, handle: int) -> None:
-        self._device.free(handle & 0xFFFFFFFF)
+        handle &= 0xFFFFFFFF
+        if handle not in self._device_bytes:
+            raise errors.PackageError(f"model.wasm frees buffer {handle}, which is not its own")
+        self._device.free(handle)
+        del self._device_bytes[handle]
 
     def _write(self, handle: int, offset: int, pointer: int, size: int) -> None:
         self._device.write(handle & 0xFFFFFFFF, offset & 0xFFFFFFFF, self._read(pointer, size & 0xFFFFFFFF))
@@ -152,11 +186,20 @@ class Instance:
     def _invoke(self, name: str, *arguments: int) -> int:
         if self._broken:
             raise errors.TvmWebgpuError("model.wasm failed before and can't go on; load the package again")
+        self._store.set_fuel(self._sandbox.instructions)
         try:
             return (self._exports[name](self._store, *arguments) or 0) & 0xFFFFFFFF
-        except wasmtime.Trap as trap:
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as trap:  # the latter for WASI's proc_exit
             self._broken = True
-            raise errors.TvmWebgpuError(f"model.wasm failed in {name} (its memory ran out?): {trap}") from trap
+            if isinstance(trap, wasmtime.Trap) and trap.trap_code == wasmtime.TrapCode.OUT_OF_FUEL:
+                most = self._sandbox.instructions
+                raise errors.SandboxError(f"model.wasm was stopped in {name} after {most} instructions") from trap
+            reason = str(trap).strip().splitlines()[-1].strip()
+            if self._memory.data_len(self._store) + GROWTH > self._sandbox.memory_bytes:
+                most = self._sandbox.memory_bytes
+                message = f"model.wasm used up its {most} bytes of memory in {name}: {reason}"
+                raise errors.SandboxError(message) from trap
+            raise errors.TvmWebgpuError(f"model.wasm failed in {name}: {reason}") from trap
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None

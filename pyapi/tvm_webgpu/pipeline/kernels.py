@@ -23,7 +23,7 @@ from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.package import Kernel, Scalar
 from tvm_webgpu.pipeline.cache import Cache
 from tvm_webgpu.pipeline.cost import with_cost
-from tvm_webgpu.pipeline.lower import split, split_flat
+from tvm_webgpu.pipeline.lower import split
 from tvm_webgpu.pipeline.progress import Progress
 from tvm_webgpu.pipeline.target import storage_buffers
 
@@ -132,7 +132,7 @@ def _compile(func: tirx.PrimFunc, name: str, scheduler: schedule.Scheduler, targ
     if func.attrs.get("tirx.is_scheduled", False):
         host, device = split(tvm.IRModule({name: func}), target)
     else:
-        host, device = split_flat(tvm.IRModule({name: scheduler.flat(func, name)}), target)
+        host, device = split(tvm.IRModule({name: scheduler.flat(func, name)}), target, flat=True)
     functions = sorted((gvar.name_hint, function) for gvar, function in device.functions.items())
     shaders = [build_shader(function, name, target) for name, function in functions]
     if len(shaders) == 1:  # of several it is not known which does how much

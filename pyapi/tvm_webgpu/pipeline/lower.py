@@ -24,11 +24,28 @@ PASS_CONFIG = {
     "tirx.disable_cse_tir": True,
 }
 
-# What TVM's default pipeline does from flat loops over flat buffers on, without what PASS_CONFIG turns off and without
-# what is for other devices.
+# What TVM's default pipeline does up to flat loops over flat buffers.
+TO_FLAT = (
+    s_tir.transform.CanonicalizeLoop,
+    s_tir.transform.LowerCrossThreadReduction,
+    s_tir.transform.LowerInitBlock,
+    s_tir.transform.PlanAndUpdateBufferAllocationLocation,
+    s_tir.transform.ConvertBlocksToOpaque,
+    s_tir.transform.LiftThreadBinding,
+    s_tir.transform.ManifestSharedMemoryLocalStage,
+    s_tir.transform.CompactBufferAllocation,
+    s_tir.transform.UnifyThreadBinding,
+    s_tir.transform.LowerMatchBuffer,
+    s_tir.transform.StmtSimplify,
+    s_tir.transform.AnnotateIrregularLoop,
+    s_tir.transform.InjectSoftwarePipeline,
+    s_tir.transform.LowerOpaqueBlock,
+    tirx.transform.FlattenBuffer,
+)
+# What it does from there on, without what PASS_CONFIG turns off, what is for other devices, and NarrowDataType, which
+# takes 64-bit values for indices (`int64(x) >> 32`); the emitter narrows by facts.
 FROM_FLAT = (
     tirx.transform.BF16ComputeLegalize,
-    lambda: tirx.transform.NarrowDataType(32),
     s_tir.transform.LoopPartition,
     tirx.transform.VectorizeLoop,
     s_tir.transform.HoistIfThenElse,
@@ -62,15 +79,13 @@ class Lowered:
     executable: VMExecutable
 
 
-def split(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, tvm.IRModule]:
-    """Scheduled TIR functions to (host functions, device functions), both finalised for code generation."""
-    pipeline, _, _ = tvm.tirx.get_tir_pipeline("default")
-    return _split(mod, target, pipeline)
+def split(mod: tvm.IRModule, target: Target, flat: bool = False) -> tuple[tvm.IRModule, tvm.IRModule]:
+    """Scheduled TIR functions to (host functions, device functions), both finalised for code generation.
 
-
-def split_flat(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, tvm.IRModule]:
-    """`split` of functions that are flat loops over flat buffers already."""
-    return _split(mod, target, tvm.transform.Sequential([make() for make in FROM_FLAT]))
+    `flat` says that they are flat loops over flat buffers already.
+    """
+    passes = FROM_FLAT if flat else (*TO_FLAT, *FROM_FLAT)
+    return _split(mod, target, tvm.transform.Sequential([make() for make in passes]))
 
 
 def _split(mod: tvm.IRModule, target: Target, pipeline: tvm.transform.Pass) -> tuple[tvm.IRModule, tvm.IRModule]:
@@ -99,6 +114,7 @@ def lower(mod: tvm.IRModule, kernels: Container[str], target: Target) -> Lowered
     wasm32.check_host_functions(tir)
     functions = {gvar: func for gvar, func in tir.functions.items() if isinstance(func, tirx.PrimFunc)}
     host = {gvar: func for gvar, func in functions.items() if gvar.name_hint not in kernels}
-    host_mod, _ = split(tvm.IRModule(host), target)
+    pipeline, _, _ = tvm.tirx.get_tir_pipeline("default")
+    host_mod, _ = _split(tvm.IRModule(host), target, pipeline)
     device = {gvar.name_hint: func for gvar, func in functions.items() if gvar.name_hint in kernels}
     return Lowered(host_mod, device, builder.get())
