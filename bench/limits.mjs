@@ -40,8 +40,8 @@ const PEAKS = {
   },
   bytes: {
     code: `@group(0) @binding(0) var<storage, read_write> out: array<vec4f>;
-      @group(0) @binding(1) var<storage> from: array<vec4f>;
-      @compute @workgroup_size(256) fn main(@builtin(global_invocation_id) id: vec3u) { out[id.x] = from[id.x]; }`,
+      @group(0) @binding(1) var<storage> source: array<vec4f>;
+      @compute @workgroup_size(256) fn main(@builtin(global_invocation_id) id: vec3u) { out[id.x] = source[id.x]; }`,
     groups: 32768,
     work: (groups) => groups * 256 * 16 * 2,
   },
