@@ -1,0 +1,152 @@
+/** @file Several variants in one package: the best that the device runs is loaded, and nothing of the others. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { copyFile, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { loadModel, type LoadOptions } from "../src/index.ts";
+import { serve } from "./serve.ts";
+import { adapter, alteredPackage, cleanUp, gpu, rejects } from "./support.ts";
+
+after(cleanUp);
+
+const X = { data: Float32Array.of(1, 2, 3, 4), shape: [1, 4] };
+
+/** The fixture with variants of these requirements; each has a wasm file of its own. */
+function packageOf(variants: Record<string, object>): Promise<string> {
+  return alteredPackage(async (manifest, folder) => {
+    const records: object[] = [];
+    for (const [name, given] of Object.entries(variants)) {
+      const requires = { features: [], limits: {}, ...given };
+      const files = (manifest.files as { path: string }[]).map((file) => (
+        file.path === "model.wasm" ? { ...file, path: `${name}-model.wasm` } : file));
+      await copyFile(join(folder, "model.wasm"), join(folder, `${name}-model.wasm`));
+      const text = JSON.stringify({ ...manifest, requires, files });
+      await writeFile(join(folder, `manifest-${name}.json`), text);
+      const sha256 = createHash("sha256").update(text).digest("hex");
+      records.push({ name, requires, manifest: `manifest-${name}.json`, bytes: Buffer.byteLength(text), sha256 });
+    }
+    manifest.variants = records;
+  });
+}
+
+/** What loading it by HTTP chooses, and the files that it asks for. */
+async function chosen(folder: string, options: LoadOptions): Promise<{ variant: string; asked: string[] }> {
+  const site = await serve({ "/": folder }, {});
+  try {
+    const model = await loadModel(site.url, options);
+    assert.deepEqual((await model.run({ x: X }))["y"]!.data, Float32Array.of(2, 4, 6, 8));
+    const { variant } = model.loading;
+    model.dispose();
+    return { variant, asked: site.asked.map((path) => path.slice(1)).sort() };
+  } finally {
+    site.close();
+  }
+}
+
+const SHARED = ["kernels.wgsl", "manifest.json", "params-0.bin"];
+
+describe("the best variant", () => {
+  let folder: string;
+  before(async () => {
+    folder = await packageOf({
+      magic: { features: ["warp-drive"] },
+      vast: { limits: { maxStorageBuffersPerShaderStage: 9999 } },
+      modest: { limits: { maxStorageBuffersPerShaderStage: 4 } },
+      never: {},
+    });
+  });
+
+  test("of the model's own device", async () => {
+    assert.deepEqual(await chosen(folder, { gpu }),
+      { variant: "modest", asked: [...SHARED, "manifest-modest.json", "modest-model.wasm"].sort() });
+  });
+
+  test("of a caller's device", async () => {
+    const device = await (await adapter()).requestDevice();
+    assert.equal((await chosen(folder, { device })).variant, "modest");
+    device.destroy();
+  });
+
+  test("that the caller names", async () => {
+    assert.equal((await chosen(folder, { gpu, variant: "never" })).variant, "never");
+    assert.deepEqual(await chosen(folder, { gpu, variant: "baseline" }),
+      { variant: "baseline", asked: [...SHARED, "model.wasm"].sort() });
+  });
+
+  test("is the baseline if the device runs no other", async () => {
+    assert.equal((await chosen(await packageOf({ magic: { features: ["warp-drive"] } }), { gpu })).variant, "baseline");
+  });
+});
+
+describe("refused, with nothing downloaded", () => {
+  async function refused(folder: string, options: LoadOptions, name: string, message: RegExp): Promise<void> {
+    const site = await serve({ "/": folder }, {});
+    try {
+      await assert.rejects(loadModel(site.url, { gpu, ...options }), rejects(name, message));
+      assert.deepEqual(site.asked, ["/manifest.json"]);
+    } finally {
+      site.close();
+    }
+  }
+
+  test("a variant that is named and can't run", async () => {
+    const folder = await packageOf({ magic: { features: ["warp-drive"] } });
+    await refused(folder, { variant: "magic" }, "UnsupportedError", /variant "magic" needs feature "warp-drive"/);
+  });
+
+  test("an unknown one", async () => {
+    const folder = await packageOf({ magic: {} });
+    await refused(folder, { variant: "x" }, "InputError", /no variant "x", only "baseline", "magic"/);
+  });
+
+  test("a package whose baseline can't run", async () => {
+    const folder = await alteredPackage((manifest) => { manifest.requires.features = ["warp-drive", "time-travel"]; });
+    await refused(folder, {}, "UnsupportedError", /feature "warp-drive" and feature "time-travel"/);
+  });
+});
+
+test("a variant's manifest is verified", async () => {
+  const folder = await packageOf({ modest: {} });
+  const path = join(folder, "manifest-modest.json");
+  await writeFile(path, (await readFile(path, "utf8")).replace("fixture", "Fixture"));
+  await assert.rejects(loadModel(folder, { gpu }), rejects("PackageError", /manifest-modest\.json .*SHA-256/));
+});
+
+for (const path of [
+  "../x", "..", "a/b", "a\\b", "%2e%2e", "%2e%2e%2fx", "x?y", "x#y", "//host/x", "http://host/x", "data:,", "C:x", "", ".x",
+]) {
+  test(`the file name "${path}" is refused`, async () => {
+    const message = /must be a plain file name/;
+    const ofFile = await alteredPackage((manifest) => { manifest.files[2].path = path; });
+    await assert.rejects(loadModel(ofFile, { gpu }), rejects("PackageError", message));
+    const record = { name: "a", requires: { features: [], limits: {} }, bytes: 1, sha256: "0".repeat(64) };
+    const ofVariant = await alteredPackage((manifest) => { manifest.variants = [{ ...record, manifest: path }]; });
+    await assert.rejects(loadModel(ofVariant, { gpu }), rejects("PackageError", message));
+  });
+}
+
+describe("a manifest with a wrong", () => {
+  for (const [what, change, message] of [
+    ["encoding", { encoding: "brotli" }, /encoding must be "gzip"/],
+    ["count of pieces", { pieces: [] }, /pieces must cover the file/],
+    ["digest of a piece", { pieces: ["00"] }, /64 hexadecimal digits/],
+    ["size unpacked", { encoding: "gzip" }, /decoded_bytes must be a whole number/],
+  ] as const) {
+    test(what, async () => {
+      const folder = await alteredPackage((manifest) => { Object.assign(manifest.files[2], change); });
+      await assert.rejects(loadModel(folder, { gpu }), rejects("PackageError", message));
+    });
+  }
+  for (const [what, storage, message] of [
+    ["storage", { dtype: "int4" }, /storage: dtype must be "float16" or "int8"/],
+    ["size of its values", { dtype: "float16" }, /other bytes than its shape and dtype say/],
+    ["place of scales", { dtype: "int8", scales: { offset: 512, shape: [4] } }, /does not lie within/],
+    ["shape of scales", { dtype: "int8", scales: { offset: 0, shape: [3] } }, /other bytes than/],
+  ] as const) {
+    test(what, async () => {
+      const folder = await alteredPackage((manifest) => { manifest.params[1].storage = storage; });
+      await assert.rejects(loadModel(folder, { gpu }), rejects("PackageError", message));
+    });
+  }
+});
