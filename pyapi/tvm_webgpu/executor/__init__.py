@@ -14,9 +14,9 @@ from tvm_webgpu.package import Entry, Package, Param, TensorSpec
 from . import dtypes, instance
 from .device import check_device, choose_package, find_adapter, open_device
 from .gpu import Gpu
-from .instance import Instance, Value
+from .instance import Instance, Sandbox, Value
 
-__all__ = ["Executor", "State", "load"]
+__all__ = ["Executor", "Sandbox", "State", "load"]
 
 
 class State:
@@ -36,8 +36,10 @@ class Executor:
     `device` may be a wgpu device of the caller's with what the package requires; by default one is opened, from the
     adapter that `power_preference` ("high-performance" or "low-power") picks. Of a package with variants it runs the
     best that the device can, or the one that `variant` names ("baseline" for the package's own); the attribute of that
-    name says which. Raises PackageError for a damaged package or one that needs what the device lacks, DeviceError without a
-    usable GPU.
+    name says which. `sandbox` bounds what the package's WebAssembly may use.
+
+    Raises PackageError for a damaged package or one that needs what the device lacks, DeviceError without a usable GPU,
+    and, here and in a run, SandboxError where the package uses up what it may.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Executor:
         device: wgpu.GPUDevice | None = None,
         power_preference: str = "high-performance",
         variant: str | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         adapter = None if device else find_adapter(power_preference)
         self.variant, self.package = choose_package(package, device or adapter, variant)
@@ -55,7 +58,7 @@ class Executor:
         if device is not None:
             check_device(self.package, device)
         self._gpu = Gpu(device or open_device(self.package, adapter), self.package.kernels)
-        self._instance = Instance(self.package.wasm, self._gpu)
+        self._instance = Instance(self.package.wasm, self._gpu, sandbox)
         self._inputs: dict[tuple[str, str], tuple[int, int]] = {}
         self._closed = False
         if self.package.params:
@@ -184,6 +187,7 @@ def load(
     device: wgpu.GPUDevice | None = None,
     power_preference: str = "high-performance",
     variant: str | None = None,
+    sandbox: Sandbox | None = None,
 ) -> Executor:
     """An executor of the package in this folder; see Executor."""
-    return Executor(package, device=device, power_preference=power_preference, variant=variant)
+    return Executor(package, device=device, power_preference=power_preference, variant=variant, sandbox=sandbox)

@@ -6,6 +6,7 @@ appended to each call's pass as they are. Bind groups are cached by kernel and b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,9 @@ HANDLE_STEP = 64
 CACHED_LISTS = 8
 CACHED_GROUPS = 4096
 BUFFER_USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
+NOT_FOR_NAGA = re.compile(r"^(enable subgroups|diagnostic\(off, subgroup_uniformity\));\n", re.MULTILINE)
+"""Lines that WGSL asks for and wgpu's compiler does not take: it needs neither."""
+
 BINDING_TYPES = {"read": "read-only-storage", "read_write": "storage"}
 
 
@@ -230,7 +234,8 @@ class Gpu:
         if index not in self._pipelines:
             kernel = self._kernels[index]
             try:
-                module = self._device.create_shader_module(code=kernel.wgsl, label=kernel.name)
+                code = NOT_FOR_NAGA.sub("", kernel.wgsl)
+                module = self._device.create_shader_module(code=code, label=kernel.name)
                 layout = self._device.create_pipeline_layout(bind_group_layouts=[self._layout(kernel)])
                 compute = {"module": module, "entry_point": kernel.name}
                 self._pipelines[index] = self._device.create_compute_pipeline(layout=layout, compute=compute)
