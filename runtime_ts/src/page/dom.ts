@@ -71,6 +71,7 @@ export function download(name: string, content: BlobPart, type: string): void {
 }
 
 export function size(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
   return bytes < 1e6 ? `${(bytes / 1e3).toFixed(bytes < 1e5 ? 1 : 0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 

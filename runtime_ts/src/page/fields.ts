@@ -45,7 +45,8 @@ export function entryForm(entry: Entry, kept: readonly Kept[], changed: () => vo
   if (symbols.size > 0) {
     const labels = [...symbols].map(([name, input]) => make("label", {}, name, input));
     const row = make("div", { className: "row" }, ...labels);
-    elements.push(make("div", { className: "field" }, head("Sizes", "extents that the model leaves open"), row));
+    const title = head("Sizes", "which the model leaves open", "soft");
+    elements.push(make("div", { className: "field" }, title, row));
   }
   if (elements.length === 0) elements.push(make("p", { className: "soft" }, "This entry takes no inputs."));
   return {
@@ -79,8 +80,8 @@ function symbolFields(entry: Entry): Map<string, HTMLInputElement> {
   }));
 }
 
-function head(name: string, type: string): HTMLElement {
-  return make("div", { className: "head" }, make("b", {}, name), make("span", { className: "type" }, type));
+function head(name: string, about: string, className = "type"): HTMLElement {
+  return make("div", { className: "head" }, make("b", {}, name), make("span", { className }, about));
 }
 
 function fieldOf(port: Port, kept: readonly Kept[], changed: () => void): Field {
@@ -101,7 +102,8 @@ function bodyOf(port: Port, kept: readonly Kept[], changed: () => void): Field {
 /** A picture, or at the user's wish the numbers themselves. */
 function either(picture: Field, plain: Field): Field {
   const how = choice(["as a picture", "as numbers"], "How to give it");
-  const element = make("div", { className: "stack" }, how, picture.element, plain.element);
+  const row = make("div", { className: "row" }, how);
+  const element = make("div", { className: "stack" }, row, picture.element, plain.element);
   plain.element.hidden = true;
   how.addEventListener("change", () => {
     picture.close?.();

@@ -11,13 +11,13 @@ const PREVIEW = 320;
 /** Ranges of values that models are trained on, from values between 0 and 1. */
 const RANGES: Readonly<Record<string, Pick<ImageOptions, "mean" | "std">>> = {
   "0 to 1": {},
-  "ImageNet's mean and deviation": { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+  ImageNet: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
   "-1 to 1": { mean: [0.5], std: [0.5] },
   "0 to 255": { mean: [0], std: [1 / 255] },
 };
 const PACKAGE = "as the package says";
 const FITS = ["cover", "contain", "stretch"] as const;
-const FIT_NAMES = ["cut off what is too much", "leave borders", "stretch"] as const;
+const FIT_NAMES = ["crop", "pad", "stretch"] as const;
 
 /** One image of 1, 3 or 4 channels, in either order, of a type that images become. */
 export function fitsPicture({ dtype, shape, image }: TensorPort): boolean {

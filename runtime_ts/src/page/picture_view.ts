@@ -1,8 +1,11 @@
 /** @file A tensor with two large sides in, a picture out: of its colours, one of its channels, or the best channel. */
 import type { CpuTensor } from "../model.ts";
 import { button, choice, make, short } from "./dom.ts";
+import type { Shown } from "./views.ts";
 
 const SMALLEST_SIDE = 16;
+/** Up to this side pixels are shown as they are, not smoothed. */
+const COARSE = 64;
 
 /** How a tensor is read as channels of height x width. */
 interface Planes {
@@ -32,10 +35,11 @@ const RANGES: Readonly<Record<string, Range | undefined>> = {
   "from least to most": undefined, "0 to 1": [0, 1], "-1 to 1": [-1, 1], "0 to 255": [0, 255],
 };
 
-export function pictureView({ shape }: CpuTensor, values: Float64Array): HTMLElement {
+export function pictureView({ shape }: CpuTensor, values: Float64Array): Shown {
   const planes = planesOf(shape)!;
   const { channels, height, width } = planes;
-  const canvas = make("canvas", { className: "view", width, height, ariaLabel: "The result as a picture" });
+  const className = Math.max(width, height) <= COARSE ? "view coarse" : "view";
+  const canvas = make("canvas", { className, width, height, ariaLabel: "The result as a picture" });
   const ways = [...(channels === 3 || channels === 4 ? ["colours"] : []), ...(channels > 1 ? ["best channel"] : []),
     ...Array.from({ length: channels }, (_, i) => `channel ${i}`)];
   const way = choice(ways, "What to show");
@@ -56,8 +60,7 @@ export function pictureView({ shape }: CpuTensor, values: Float64Array): HTMLEle
     make("a", { href: canvas.toDataURL("image/png"), download: "result.png" }).click();
   });
   const note = make("p", { className: "soft" }, `from ${short(least)} to ${short(most)}`);
-  return make("div", { className: "stack" }, canvas, note,
-    make("div", { className: "row" }, ...(ways.length > 1 ? [way] : []), range, save));
+  return { body: [canvas, note], controls: [...(ways.length > 1 ? [way] : []), range, save] };
 }
 
 type Colour = readonly [number, number, number];

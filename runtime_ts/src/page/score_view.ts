@@ -1,6 +1,7 @@
 /** @file Scores of classes in, the best of them as bars out, with names from a file of labels. */
 import type { CpuTensor } from "../model.ts";
 import { choice, fileButton, make, short } from "./dom.ts";
+import type { Shown } from "./views.ts";
 
 const MOST_BARS = 10;
 
@@ -13,7 +14,7 @@ export function rowsOf(shape: readonly number[]): { rows: number; classes: numbe
 }
 
 /** The last axis as scores of classes, one row of the tensor at a time. */
-export function scoreView({ shape }: CpuTensor, values: Float64Array): HTMLElement {
+export function scoreView({ shape }: CpuTensor, values: Float64Array): Shown {
   const { rows, classes } = rowsOf(shape);
   const list = make("ol", { className: "bars" });
   const row = choice(Array.from({ length: rows }, (_, i) => `row ${i}`), "Row");
@@ -34,8 +35,7 @@ export function scoreView({ shape }: CpuTensor, values: Float64Array): HTMLEleme
     });
   });
   names.title = "A file with a name for each class, one a line, or a JSON list";
-  return make("div", { className: "stack" },
-    list, make("div", { className: "row" }, scale, ...(rows > 1 ? [row] : []), names));
+  return { body: [list], controls: [scale, ...(rows > 1 ? [row] : []), names] };
 }
 
 function parseLabels(text: string): string[] {

@@ -16,7 +16,7 @@ export function timing({ first, last }: Times): HTMLElement[] {
     series ? ` median of ${last.length} runs, from array to array` : " the last run, from array to array"));
   const pairs: [string, string][] = [["First run", time(first)]];
   if (series) pairs.push(["Fastest", time(sorted[0]!)], ["Slowest", time(sorted.at(-1)!)],
-    ["A second", `${(1000 / median(last)).toFixed(median(last) > 100 ? 1 : 0)} runs`]);
+    ["Runs a second", (1000 / median(last)).toFixed(median(last) > 100 ? 1 : 0)]);
   const list = make("dl", { className: "facts" }, ...facts(pairs));
   return series ? [line, chart(last), list] : [line, list];
 }
@@ -36,13 +36,14 @@ const MOST_KERNELS = 15;
 
 export function profileView(profile: Profile): HTMLElement[] {
   const { kernels, launches, runs, ms, span, resolution } = profile;
-  const all = make("div");
+  if (launches.length === 0) return [make("p", { className: "soft" }, "This entry launches no kernels.")];
+  const all = make("div", { className: "stack" });
   const show = (count: number): void => {
     const rest = kernels.length - count;
     const more = button(`Show the other ${rest}`, () => { show(kernels.length); });
-    all.replaceChildren(kernelTable(kernels.slice(0, count)), ...(rest > 0 ? [more] : []));
+    const row = make("div", { className: "row" }, ...(rest > 0 ? [more] : []), save);
+    all.replaceChildren(kernelTable(kernels.slice(0, count)), row);
   };
-  show(MOST_KERNELS);
   const pairs: [string, string][] = [
     ["Launches", String(launches.length)], ["Sum of the kernels", time(ms)], ["From first to last", time(span)],
     ["Averages of", `${runs} runs`],
@@ -54,9 +55,10 @@ export function profileView(profile: Profile): HTMLElement[] {
     download(`${profile.model}-${profile.entry}.trace.json`, profile.trace(), "application/json");
   });
   save.title = "For chrome://tracing or ui.perfetto.dev";
+  show(MOST_KERNELS);
   const list = make("dl", { className: "facts" }, ...facts(pairs));
   const title = make("h3", {}, "Kernels on the GPU");
-  return [title, strip(profile), list, all, ...notes, make("div", { className: "row" }, save)];
+  return [title, strip(profile), list, all, ...notes];
 }
 
 /** The launches of a run side by side, as wide as they are long. */
@@ -72,12 +74,17 @@ function strip({ launches, ms }: Profile): HTMLElement {
 function kernelTable(kernels: readonly KernelProfile[]): HTMLElement {
   const rate = (amount: number | undefined, ms: number): string =>
     amount === undefined || ms <= 0 ? "\u2013" : (amount / ms / 1e6).toPrecision(3);
+  // Packages of earlier versions do not say what a kernel computes and moves.
+  const rates = (["flops", "bytes"] as const).filter((field) => kernels.some((kernel) => kernel[field] !== undefined));
+  const titles = { flops: "GFLOP/s", bytes: "GB/s" };
   const columns = [{ title: "Kernel" }, { title: "Share" }, { title: "Time", numeric: true },
-    { title: "Launches", numeric: true }, { title: "GFLOP/s", numeric: true }, { title: "GB/s", numeric: true }];
-  return table(columns, kernels.map(({ kernel, share, ms, launches, flops, bytes }) => {
+    { title: "Launches", numeric: true }, ...rates.map((field) => ({ title: titles[field], numeric: true }))];
+  return table(columns, kernels.map((profile) => {
+    const { kernel, share, ms, launches } = profile;
     const fill = make("div", { className: "fill" });
     fill.style.setProperty("--share", String(share));
     const bar = make("div", { className: "track", title: `${(100 * share).toFixed(1)} %` }, fill);
-    return [make("code", { title: kernel }, kernel), bar, time(ms), String(launches), rate(flops, ms), rate(bytes, ms)];
+    const numbers = rates.map((field) => rate(profile[field], ms));
+    return [make("code", { title: kernel }, kernel), bar, time(ms), String(launches), ...numbers];
   }));
 }

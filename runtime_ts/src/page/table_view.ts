@@ -2,11 +2,16 @@
 import type { CpuTensor } from "../model.ts";
 import { make, short, table } from "./dom.ts";
 import { isFloat } from "./values.ts";
+import type { Shown } from "./views.ts";
 
 const MOST_ROWS = 12;
 const MOST_COLUMNS = 8;
 
-export function tableView({ dtype, shape }: CpuTensor, values: Float64Array): HTMLElement {
+export function tableView(tensor: CpuTensor, values: Float64Array): Shown {
+  return { body: [valuesOf(tensor, values)], controls: [] };
+}
+
+function valuesOf({ dtype, shape }: CpuTensor, values: Float64Array): HTMLElement {
   const write = isFloat(dtype) ? short : String;
   if (values.length === 0) return make("p", { className: "soft" }, "no elements");
   if (values.length === 1) return make("p", { className: "time" }, write(values[0]!));

@@ -7,7 +7,13 @@ import { rowsOf, scoreView } from "./score_view.ts";
 import { tableView } from "./table_view.ts";
 import { isFloat, numbers } from "./values.ts";
 
-type View = (tensor: CpuTensor, values: Float64Array) => HTMLElement;
+/** A result as it is shown, and what alters how. */
+export interface Shown {
+  readonly body: readonly HTMLElement[];
+  readonly controls: readonly HTMLElement[];
+}
+
+type View = (tensor: CpuTensor, values: Float64Array) => Shown;
 
 /** Ways to show a tensor, the best first; the last shows any. */
 const VIEWS: Readonly<Record<string, { readonly fits: (tensor: CpuTensor) => boolean; readonly view: View }>> = {
@@ -28,19 +34,24 @@ export function resultView(entry: string, name: string, tensor: CpuTensor): HTML
   const key = `${entry} ${name}`;
   const as = choice(fitting, `How to show ${name}`, chosen.get(key) ?? preferred(tensor, fitting));
   const body = make("div", { className: "stack" });
-  const show = (): void => { body.replaceChildren(VIEWS[as.value]!.view(tensor, values)); };
+  const row = make("div", { className: "row" });
+  const show = (): void => {
+    const shown = VIEWS[as.value]!.view(tensor, values);
+    body.replaceChildren(...shown.body);
+    row.replaceChildren(...(fitting.length > 1 ? [as] : []), ...shown.controls, save);
+  };
   as.addEventListener("change", () => {
     chosen.set(key, as.value);
     show();
   });
-  show();
   const save = button("Save .npy", () => {
     download(`${name.replace(/[^\w.-]+/g, "_")}.npy`, writeNpy(tensor), "application/octet-stream");
   });
+  show();
   const type = `${tensor.dtype}[${tensor.shape.join(", ")}]`;
   return make("div", { className: "field" },
     make("div", { className: "head" }, make("b", {}, name), make("span", { className: "type" }, type)),
-    body, make("div", { className: "row" }, ...(fitting.length > 1 ? [as] : []), save));
+    body, row);
 }
 
 /** A vector is scores; a matrix with two large sides is a picture only if somebody says so. */
