@@ -27,6 +27,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.name: str | None = None
+        self.started = False
         self.deadline = 0.0
 
     def give(self, name: str, limit: float) -> None:
@@ -41,6 +42,7 @@ class _Worker:
 
 def _serve(pipe: Connection, start: Start) -> None:
     work = start()
+    pipe.send(None)  # the time of the first name begins here
     while True:
         try:
             name = pipe.recv()
@@ -66,13 +68,17 @@ def run(
                 assert worker.name
                 if worker.pipe in ready:
                     try:
-                        yield worker.name, worker.pipe.recv()
+                        answer = worker.pipe.recv()
                     except (EOFError, ConnectionResetError):
                         yield worker.name, Died("crash")
                     else:
-                        worker.name = None
-                        if todo:
-                            worker.give(todo.popleft(), limit)
+                        if worker.started:
+                            yield worker.name, answer
+                            worker.name = None
+                            if todo:
+                                worker.give(todo.popleft(), limit)
+                        else:
+                            worker.started, worker.deadline = True, time.monotonic() + limit
                         continue
                 elif time.monotonic() < worker.deadline:
                     continue
