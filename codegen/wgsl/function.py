@@ -132,6 +132,7 @@ class FunctionWriter(SubgroupInstructions):
         for id, place in sorted(where, key=lambda w: abs(w[0])):
             name = self.names.make(self.m.names.get(abs(id), ""), "v")
             self.hoisted[id] = name
+            self.undeclared.add(name)
             if id < 0 and -id not in self.scopes.definitions:
                 self.values[-id] = Expr(name, reads=frozenset([-id]))
             self.declarations.setdefault(place, []).append(id)
@@ -185,6 +186,7 @@ class FunctionWriter(SubgroupInstructions):
                 if phi and isinstance(node, Edge) and any(p.id == phi for p, _ in edge_stores(self.function, node)):
                     self.declared_by_store.add(phi)
                     continue
+                self.undeclared.discard(self.hoisted[id])
                 self.emit(f"var {self.hoisted[id]}: {self.d.type(self.m.value_types[abs(id)])};")
             match node:
                 case Straight(block=block):
@@ -382,6 +384,7 @@ class FunctionWriter(SubgroupInstructions):
                 stores.append((phi.id, self.operand(value, phi)))
             elif phi.id in self.declared_by_store:
                 self.declared_by_store.discard(phi.id)
+                self.undeclared.discard(self.hoisted[-phi.id])
                 self.emit(f"var {self.hoisted[-phi.id]}: {self.d.type(self.m.value_types[phi.id])};")
         # Where a header's phis are copied, its stores go to what the copy is made from.
         sign = -1 if node.target in self.scopes.copied else 1
@@ -397,6 +400,7 @@ class FunctionWriter(SubgroupInstructions):
             name = self.hoisted[-target]
             if target in self.declared_by_store:
                 self.declared_by_store.discard(target)
+                self.undeclared.discard(name)
                 self.emit(f"var {name} = {stored.text};")
             elif stored.text != name:
                 self.emit(self.assignment(name, stored.text))

@@ -304,3 +304,16 @@ GLSL = {
     70: "FaceForward", 71: "Reflect", 72: "Refract", 73: "FindILsb", 74: "FindSMsb", 75: "FindUMsb", 79: "NMin",
     80: "NMax", 81: "NClamp",
 }  # fmt: skip
+
+# Instructions that are known by name only, for messages.
+NAMES = {
+    60: "ImageTexelPointer", 64: "CopyMemorySized", 69: "GenericPtrMemSemantics", 86: "SampledImage",
+    87: "ImageSampleImplicitLod", 88: "ImageSampleExplicitLod", 89: "ImageSampleDrefImplicitLod",
+    90: "ImageSampleDrefExplicitLod", 95: "ImageFetch", 96: "ImageGather", 97: "ImageDrefGather", 98: "ImageRead",
+    99: "ImageWrite", 100: "Image", 103: "ImageQuerySizeLod", 104: "ImageQuerySize", 106: "ImageQueryLevels",
+    117: "ConvertPtrToU", 118: "SatConvertSToU", 119: "SatConvertUToS", 120: "ConvertUToPtr", 121: "PtrCastToGeneric",
+    158: "IsFinite", 159: "IsNormal", 160: "SignBitSet", 162: "Ordered", 163: "Unordered", 207: "DPdx", 208: "DPdy",
+    209: "Fwidth", 218: "EmitVertex", 219: "EndPrimitive", 231: "AtomicCompareExchangeWeak", 403: "PtrDiff",
+    5056: "ReadClockKHR", 5380: "DemoteToHelperInvocation", 5614: "AtomicFMinEXT", 5615: "AtomicFMaxEXT",
+    5630: "AssumeTrueKHR", 5631: "ExpectKHR", 6035: "AtomicFAddEXT",
+}  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tvm_webgpu.codegen.wgsl import types
+from tvm_webgpu.codegen.wgsl import grammar, types
 from tvm_webgpu.codegen.wgsl.types import Type
 from tvm_webgpu.errors import InvalidModuleError, UnsupportedError
 
@@ -117,14 +117,18 @@ class Module:
         return 0 if inst.op == "ConstantNull" else None
 
 
+def _name(inst: Instruction) -> str:
+    return grammar.NAMES.get(int(inst.op[1:]), inst.op) if inst.op.startswith("#") else inst.op
+
+
 def invalid(where: Instruction, why: str) -> InvalidModuleError:
     """The error for a malformed instruction."""
-    return InvalidModuleError(f"invalid SPIR-V: Op{where.op} at word {where.offset}: {why}")
+    return InvalidModuleError(f"invalid SPIR-V: Op{_name(where)} at word {where.offset}: {why}")
 
 
 def unsupported(where: Instruction, why: str, hint: str = "") -> UnsupportedError:
     """The error for an instruction that has no form in WGSL here: what, where, why, and what to do."""
-    return UnsupportedError(f"Op{where.op} at word {where.offset}: {why}{'; ' + hint if hint else ''}")
+    return UnsupportedError(f"Op{_name(where)} at word {where.offset}: {why}{'; ' + hint if hint else ''}")
 
 
 def literal(inst: Instruction, type: types.Scalar) -> int:

@@ -329,6 +329,48 @@ class NumberInstructions(CompositeInstructions):
         signed = types.with_scalar(source, types.I32)
         self._pair(inst, expr.member(made, "fract"), self.cast(expr.member(made, "exp"), signed, exponent))
 
+    def glsl_MatrixInverse(self, inst: Instruction, ids: tuple[int, ...]) -> None:
+        value, type = self.typed(ids[0], inst)
+        if not isinstance(type, types.Matrix) or type.count != type.column.count or type != self.result_type(inst):
+            raise invalid(inst, "the operand is no square matrix, or the result another")
+        self.d.type(type)
+        self.define(inst, expr.call(self.t.inverse(type), value))
+
+    def _integer_dot(self, inst: Instruction, signs: tuple[bool, bool]) -> None:
+        """A product of vectors of integers, or of four bytes packed in a word each."""
+        (a, a_type), (b, b_type) = (self.typed(id, inst) for id in inst.ids)
+        result = self.result_type(inst)
+        scalar = types.scalar_of(a_type)
+        if _components(a_type) != _components(b_type) or scalar is None or not isinstance(result, types.Scalar):
+            raise invalid(inst, "the operands' types differ")
+        if any(t is None or t.kind != "int" or t.width == 64 for t in (scalar, types.scalar_of(b_type), result)):
+            raise unsupported(inst, f"a product of {describe(a_type)} and {describe(b_type)}")
+        if isinstance(a_type, types.Vector):
+            signed = any(signs)
+            made, computed = [], types.Scalar("int", 32, signed)
+            for value, type, sign in ((a, a_type, signs[0]), (b, b_type, signs[1])):
+                value = self.cast(value, type, types.with_sign(type, sign))
+                wide = self.d.type(types.with_scalar(type, computed))
+                made.append(expr.call(wide, value) if sign != signed else value)
+            total = expr.call("dot", *made)
+        elif signs[0] == signs[1] and scalar.width == 32 and _same_width(a_type, b_type):
+            name, computed = ("dot4I8Packed", types.I32) if signs[0] else ("dot4U8Packed", types.U32)
+            total = expr.call(name, self.unsigned(a, a_type), self.unsigned(b, b_type))
+        else:
+            raise unsupported(inst, "a product of bytes of both signednesses")
+        if result.signed != computed.signed:
+            total = expr.call(self.d.type(result), total)
+        self.define(inst, self.wrap(total, result))
+
+    def op_SDot(self, inst: Instruction) -> None:
+        self._integer_dot(inst, (True, True))
+
+    def op_UDot(self, inst: Instruction) -> None:
+        self._integer_dot(inst, (False, False))
+
+    def op_SUDot(self, inst: Instruction) -> None:
+        self._integer_dot(inst, (True, False))
+
     def glsl_Refract(self, inst: Instruction, ids: tuple[int, ...]) -> None:
         type = self.result_type(inst)
         if isinstance(type, types.Vector):
@@ -338,6 +380,11 @@ class NumberInstructions(CompositeInstructions):
         one, zero = (self.d.value(type, None).text.replace("0", digit) for digit in "10")
         k = self.keep(Expr(f"{one} - {eta} * {eta} * ({one} - {n} * {i} * {n} * {i})")).text
         self.define(inst, Expr(f"select({zero}, {eta} * {i} - ({eta} * {n} * {i} + sqrt({k})) * {n}, {k} >= {zero})"))
+
+
+def _same_width(a: Type, b: Type) -> bool:
+    first, second = types.scalar_of(a), types.scalar_of(b)
+    return first is not None and second is not None and first.width == second.width
 
 
 def _components(type: Type) -> int:

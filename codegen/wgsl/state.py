@@ -55,6 +55,7 @@ class State:
         self.values: dict[int, Expr] = {}
         self.pending: dict[int, Expr] = {}
         self.hoisted: dict[int, str] = {}  # variables of values, and of phis under minus their id
+        self.undeclared: set[str] = set()  # variables of ``hoisted`` whose scope has not begun
         self.block: Block | None = None
         self.places: dict[int, Place] = {}
         self.bound: dict[int, tuple[Argument, list[str]]] = {}  # pointer parameters to module variables
@@ -83,7 +84,10 @@ class State:
         if id in self.pending:
             return self.pending.pop(id)
         if id in self.values:
-            return self.values[id]
+            value = self.values[id]
+            if value.text in self.undeclared:
+                raise invalid(where or self.usage.defs[id], f"%{id} is used where it is not defined yet")
+            return value
         if id in self.t.constants:
             return self.d.constant(id)
         inst = where or self.usage.defs.get(id) or Instruction("?", 0, id, (), 0)

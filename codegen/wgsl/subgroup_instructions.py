@@ -66,10 +66,45 @@ class SubgroupInstructions(MemoryInstructions):
 
     def op_GroupNonUniformBallotBitCount(self, inst: Instruction) -> None:
         value, type = self.typed(inst.args[2], inst)
-        if inst.args[1] != 0 or not isinstance(type, types.Vector):
+        if inst.args[1] != 0:
             raise unsupported(inst, "only the count over a whole ballot has a form in WGSL")
+        self._check_ballot(inst, type, types.U32)
         total = f"dot(countOneBits({self.cast(value, type, types.Vector(types.U32, 4)).text}), vec4u(1u))"
         self.define(inst, self.cast(Expr(total), types.U32, self.result_type(inst)))
+
+    def _check_ballot(self, inst: Instruction, type: Type, result: Type) -> None:
+        if type != types.Vector(types.U32, 4) or types.with_sign(self.result_type(inst), False) != result:
+            raise invalid(inst, "the operand is no ballot, or the result of another type")
+
+    def op_GroupNonUniformBallotBitExtract(self, inst: Instruction) -> None:
+        value, type = self.typed(inst.args[1], inst)
+        self._check_ballot(inst, type, types.BOOL)
+        lane = self.single(self.unsigned(*self.typed(inst.args[2], inst)))
+        made = expr.fill("(($0[$1 >> 5u] >> ($1 & 31u)) & 1u)", (self.single(value), lane))
+        self.define(inst, expr.binary("!=", made, Expr("0u")))
+
+    def op_GroupNonUniformBallotFindLSB(self, inst: Instruction) -> None:
+        self._find_lane(inst, "firstTrailingBit", "xyzw")
+
+    def op_GroupNonUniformBallotFindMSB(self, inst: Instruction) -> None:
+        self._find_lane(inst, "firstLeadingBit", "wzyx")
+
+    def _find_lane(self, inst: Instruction, call: str, words: str) -> None:
+        """The first word with a bit, in the order of ``words``, and the bit's place in it."""
+        value, type = self.typed(inst.args[1], inst)
+        self._check_ballot(inst, type, types.U32)
+        value = self.single(value)
+        text = ""
+        for word in reversed(words):
+            found = f"{call}({value.text}.{word}) + {'xyzw'.index(word) * 32}u"
+            text = f"select({text}, {found}, {value.text}.{word} != 0u)" if text else found
+        self.define(inst, self.cast(Expr(text, expr.ADD), types.U32, self.result_type(inst)))
+
+    def op_GroupNonUniformLogicalXor(self, inst: Instruction) -> None:
+        value, type = self.typed(inst.ids[1], inst)
+        if inst.args[1] != 0 or type != types.BOOL or self.result_type(inst) != types.BOOL:
+            raise unsupported(inst, "only the reduction of scalars has a form in WGSL")
+        self.together(inst, expr.fill("((subgroupAdd(u32($0)) & 1u) != 0u)", (value,)))
 
     # Matrices
 

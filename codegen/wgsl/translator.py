@@ -11,6 +11,7 @@ from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.function import FunctionWriter, NoHead
 from tvm_webgpu.codegen.wgsl.grammar import BUILTINS
 from tvm_webgpu.codegen.wgsl.interface import EntryPoint, Options, Shader
+from tvm_webgpu.codegen.wgsl.matrix_helpers import inverse
 from tvm_webgpu.codegen.wgsl.memory import Memory
 from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
 from tvm_webgpu.codegen.wgsl.module import Function, Instruction, Module, invalid, unsupported
@@ -75,6 +76,7 @@ class Translator:
             m, options, self.declarations, self.constants, self.memory, self.names, self.entries
         )
         self.helpers: dict[str, str] = {}
+        self.inverses: dict[str, str] = {}
         if m.wide:
             self.names.used.update(HELPERS)
         self.instances: dict[tuple[int, ParameterBinding], str] = {}
@@ -113,6 +115,15 @@ class Translator:
             self.helpers[name], needs = HELPERS[name]
             for needed in needs:
                 self.helper(needed)
+
+    def inverse(self, type: types.Matrix) -> str:
+        """The name of the function that inverts matrices of a type."""
+        suffix = "h" if type.column.elem == types.F16 else "f"
+        key = f"inverse{type.count}{suffix}"
+        if key not in self.inverses:
+            name = self.inverses[key] = self.names.make(key)
+            self.helpers[key] = inverse(name, type.count, suffix)
+        return self.inverses[key]
 
     # Entry points
 
@@ -205,6 +216,11 @@ class Translator:
         found = _INPUTS.get(BUILTINS.get(number if number is not None else -1, ""))
         if found is None:
             raise unsupported(inst, f"an input that is no builtin of compute shaders (BuiltIn {number})")
+        pointer = self.module.value_types[id]
+        assert isinstance(pointer, types.Pointer)
+        wanted: types.Type = types.Vector(types.U32, 3) if found[1] == "vec3u" else types.U32
+        if types.with_sign(pointer.pointee, False) != wanted:
+            raise invalid(inst, f"the type is not that of the builtin {found[0]}")
         if found[0].startswith("subgroup") or found[0] == "num_subgroups":
             self.features.add("subgroups")
         return found
