@@ -99,17 +99,24 @@ def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
         product = turn_y(kernel, product)
     tiles_x, tiles_y = ceil_div(product.x.extent, tile.x), ceil_div(product.y.extent, tile.y)
     # The batch shares blockIdx.x, the axis that the launch folds where it passes 65,535.
+    # Threads that are dealt out by warps are numbered along one axis.
+    shape = (1, tile.group) if tile.warp else (tile.threads_y, tile.threads_x)
     with (
         kernel.threads("blockIdx.y", tiles_y) as block_y,
         kernel.threads("blockIdx.x", tiles_x * product.s.extent) as block_x,
         kernel.threads("threadIdx.z", tile.slices) as slice_,
-        kernel.threads("threadIdx.y", tile.threads_y) as thread_y,
-        kernel.threads("threadIdx.x", tile.threads_x) as thread_x,
+        kernel.threads("threadIdx.y", shape[0]) as thread_y,
+        kernel.threads("threadIdx.x", shape[1]) as thread_x,
     ):
         s = kernel.let("s", tvm.tirx.floordiv(block_x, i64(tiles_x)))
         tile_x = kernel.let("tile_x", tvm.tirx.floormod(block_x, i64(tiles_x)))
         _Body(kernel, product, tile, s, block_y * tile.y, tile_x * tile.x, (slice_, thread_y, thread_x)).write()
     return product.func.with_body(kernel.finish())
+
+
+def _lane(vectors: list[tirx.Expr], index: int) -> tirx.Expr:
+    """Element `index` of vectors side by side."""
+    return tirx.Shuffle([vectors[index // VECTOR]], [index % VECTOR])
 
 
 class _Stage:
@@ -129,8 +136,8 @@ class _Stage:
         self.vectors = VECTOR if self.square else 1
         self.units = size * self.depth // (VECTOR * self.vectors)
         self.rounds = -(-self.units // body.tile.group)
-        count = self.rounds * self.vectors * VECTOR
-        self.registers = self.kernel.alloc(f"{name}_next", body.product.accumulator, count, "local")
+        dtype, count = body.product.accumulator, self.rounds * self.vectors
+        self.registers = [self.kernel.alloc(f"{name}_next", dtype, VECTOR, "local") for _ in range(count)]
 
     def place(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
         """Index of an element of the staged tile."""
@@ -138,7 +145,7 @@ class _Stage:
         return self.kernel.simplify(self.base + inner)
 
     def _units(self) -> Iterator[tuple[int, tirx.Expr, tirx.Expr, tirx.Expr | bool]]:
-        """First register, own position and k position in the tile, and guard of each of the thread's units."""
+        """Vector of registers, own position and k position in the tile, and guard of each of the thread's units."""
         for r in range(self.rounds):
             unit = self.body.thread + r * self.body.tile.group
             guard = True if (r + 1) * self.body.tile.group <= self.units else unit < self.units
@@ -146,7 +153,7 @@ class _Stage:
             across = i64((self.depth if self.k_rows else self.size) // VECTOR)
             outer, inner = tvm.tirx.floordiv(unit, across), tvm.tirx.floormod(unit, across) * VECTOR
             own, k = (outer, inner) if self.k_rows else (inner, outer * self.vectors)
-            yield r * self.vectors * VECTOR, own, k, guard
+            yield r * self.vectors, own, k, guard
 
     def fetch(self, k0: tirx.Expr) -> None:
         """Loads the piece of the tile that starts at k0."""
@@ -156,13 +163,13 @@ class _Stage:
                 own, k = self.first + own, k0 + k
                 if source.operand.along is not None:
                     for i in range(self.vectors):
-                        self._keep(register + i * VECTOR, source.vector(own + i, k), VECTOR)
+                        self._keep(register + i, 0, source.vector(own + i, k), VECTOR)
                 else:
                     for lane in range(VECTOR):
-                        self._keep(register + lane, source.scalar(own + lane, k), 1)
+                        self._keep(register, lane, source.scalar(own + lane, k), 1)
 
-    def _keep(self, register: int, value: tirx.Expr, lanes: int) -> None:
-        self.kernel.store(self.registers, register, cast(value, self.body.product.accumulator), lanes)
+    def _keep(self, register: int, lane: int, value: tirx.Expr, lanes: int) -> None:
+        self.kernel.store(self.registers[register], lane, cast(value, self.body.product.accumulator), lanes)
 
     def put(self) -> None:
         """Stores what `fetch` loaded."""
@@ -170,12 +177,12 @@ class _Stage:
         for register, own, k, guard in self._units():
             with kernel.when(guard):
                 if not self.square:
-                    kernel.store(shared, self.place(own, k), kernel.load(self.registers, register, VECTOR), VECTOR)
+                    kernel.store(shared, self.place(own, k), kernel.load(self.registers[register], 0, VECTOR), VECTOR)
                     continue
                 for lane in range(VECTOR):
                     turned = kernel.alloc("turned", self.body.product.accumulator, VECTOR, "local")
                     for i in range(VECTOR):
-                        kernel.store(turned, i, kernel.load(self.registers, register + i * VECTOR + lane))
+                        kernel.store(turned, i, kernel.load(self.registers[register + i], lane))
                     kernel.store(shared, self.place(own, k + lane), kernel.load(turned, 0, VECTOR), VECTOR)
 
 
@@ -195,7 +202,8 @@ class _Body:
         self.kernel, self.product, self.tile, self.s = kernel, product, tile, s
         self.first_y, self.first_x = first_y, first_x
         self.slice, self.thread_y, self.thread_x = thread
-        self.thread = kernel.let("thread", self.thread_y * tile.threads_x + self.thread_x)
+        width = tile.group if tile.warp else tile.threads_x
+        self.thread = kernel.let("thread", self.thread_y * width + self.thread_x)
         if tile.warp:
             self.thread_y, self.thread_x = self._by_warps()
         self.shared = kernel.alloc("staged", product.accumulator, tile.words(product), "shared")
@@ -233,10 +241,11 @@ class _Body:
     def write(self) -> None:
         """Everything: sums, staging loop, meeting of the slices, store."""
         kernel, product, tile = self.kernel, self.product, self.tile
-        sums = kernel.alloc("sums", product.accumulator, tile.rows * tile.cols, "local")
-        zero = tirx.Broadcast(tirx.const(0, product.accumulator), VECTOR)
-        for i in range(tile.rows * self.vectors):
-            kernel.store(sums, i * VECTOR, zero, VECTOR)
+        # A buffer for each vector: compilers keep small ones in registers more readily.
+        count = tile.rows * self.vectors
+        sums = [kernel.alloc("sums", product.accumulator, VECTOR, "local") for _ in range(count)]
+        for held in sums:
+            kernel.store(held, 0, tirx.Broadcast(tirx.const(0, product.accumulator), VECTOR), VECTOR)
         pieces = ceil_div(product.k.extent, tile.slices * tile.depth)
         start = self.slice * (pieces * tile.depth)
         if tile.unroll:
@@ -256,7 +265,7 @@ class _Body:
         self.stage_y.put()
         self.stage_x.put()
 
-    def _pieces(self, sums: tirx.Buffer, pieces: int | tirx.Expr, start: tirx.Expr) -> None:
+    def _pieces(self, sums: list[tirx.Buffer], pieces: int | tirx.Expr, start: tirx.Expr) -> None:
         """Round `piece` loads piece `piece` and meanwhile uses the one before: each part of the code stands once."""
         kernel, tile = self.kernel, self.tile
         with kernel.loop(pieces + 1, "piece") as piece:
@@ -269,7 +278,7 @@ class _Body:
                 self._put()
             kernel.sync()
 
-    def _pieces_ahead(self, sums: tirx.Buffer, pieces: int | tirx.Expr, start: tirx.Expr) -> None:
+    def _pieces_ahead(self, sums: list[tirx.Buffer], pieces: int | tirx.Expr, start: tirx.Expr) -> None:
         """The same with the first loads before the loop: no branch around the multiplications."""
         kernel, tile = self.kernel, self.tile
         self._fetch(kernel.let("k0", start))
@@ -281,29 +290,24 @@ class _Body:
                 self._fetch(kernel.let("k0", start + (piece + 1) * tile.depth))
             self._accumulate(sums)
 
-    def _accumulate(self, sums: tirx.Buffer) -> None:
+    def _accumulate(self, sums: list[tirx.Buffer]) -> None:
         """Adds the products of the staged piece."""
-        kernel, tile, acc = self.kernel, self.tile, self.product.accumulator
+        kernel, tile = self.kernel, self.tile
         step = VECTOR if self.stage_y.k_rows else 1
         kind = tirx.ForKind.UNROLLED if tile.unroll else tirx.ForKind.SERIAL
         with kernel.loop(tile.depth // step, "k", kind) as k:
-            ys = kernel.alloc("ys", acc, tile.rows * step, "local")
-            for i in range(0, tile.rows, VECTOR // step):
-                place = self.stage_y.place(self._row(i), k * step)
-                kernel.store(ys, i * step, kernel.load(self.shared, place, VECTOR), VECTOR)
+            places = [self.stage_y.place(self._row(i), k * step) for i in range(0, tile.rows, VECTOR // step)]
+            ys = [kernel.let("ys", kernel.load(self.shared, place, VECTOR)) for place in places]
             for lane in range(step):
-                xs = kernel.alloc("xs", acc, tile.cols, "local")
-                for j in range(self.vectors):
-                    place = self.stage_x.place(self._column(j), k * step + lane)
-                    kernel.store(xs, j * VECTOR, kernel.load(self.shared, place, VECTOR), VECTOR)
+                places = [self.stage_x.place(self._column(j), k * step + lane) for j in range(self.vectors)]
+                xs = [kernel.let("xs", kernel.load(self.shared, place, VECTOR)) for place in places]
                 for i in range(tile.rows):
-                    factor = tirx.Broadcast(kernel.load(ys, i * step + lane), VECTOR)
+                    factor = tirx.Broadcast(_lane(ys, i * step + lane), VECTOR)
                     for j in range(self.vectors):
-                        at = (i * self.vectors + j) * VECTOR
-                        total = factor * kernel.load(xs, j * VECTOR, VECTOR) + kernel.load(sums, at, VECTOR)
-                        kernel.store(sums, at, total, VECTOR)
+                        held = sums[i * self.vectors + j]
+                        kernel.store(held, 0, factor * xs[j] + kernel.load(held, 0, VECTOR), VECTOR)
 
-    def _meet(self, sums: tirx.Buffer) -> None:
+    def _meet(self, sums: list[tirx.Buffer]) -> None:
         """Adds the sums of all slices into those of the first."""
         kernel, tile = self.kernel, self.tile
         count = tile.rows * self.vectors
@@ -313,15 +317,15 @@ class _Body:
 
         with kernel.when(self.slice > 0):
             for q in range(count):
-                kernel.store(self.shared, place(self.slice - 1, q), kernel.load(sums, q * VECTOR, VECTOR), VECTOR)
+                kernel.store(self.shared, place(self.slice - 1, q), kernel.load(sums[q], 0, VECTOR), VECTOR)
         kernel.sync()
         with kernel.when(tvm.tirx.EQ(self.slice, i64(0))):
             for q in range(count):
                 for other in range(tile.slices - 1):
                     theirs = kernel.load(self.shared, place(other, q), VECTOR)
-                    kernel.store(sums, q * VECTOR, kernel.load(sums, q * VECTOR, VECTOR) + theirs, VECTOR)
+                    kernel.store(sums[q], 0, kernel.load(sums[q], 0, VECTOR) + theirs, VECTOR)
 
-    def _store(self, sums: tirx.Buffer) -> None:
+    def _store(self, sums: list[tirx.Buffer]) -> None:
         kernel, product, tile = self.kernel, self.product, self.tile
         whole_y, whole_x = divides(tile.y, product.y.extent), divides(tile.x, product.x.extent)
         for i in range(tile.rows):
@@ -329,13 +333,13 @@ class _Body:
             with kernel.when(True if whole_y else y < i64(product.y.extent)):
                 for j in range(self.vectors):
                     x = kernel.let("x", self.first_x + self._column(j))
-                    first = (i * self.vectors + j) * VECTOR
+                    held = sums[i * self.vectors + j]
                     if product.vector_store:
                         inside = True if whole_x else x < i64(product.x.extent)
                         with kernel.when(inside), kernel.vectorized(VECTOR) as lane:
-                            store_result(kernel, product, self.s, y, x + lane, kernel.load(sums, first + lane))
+                            store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
                     else:
                         for lane in range(VECTOR):
                             inside = True if whole_x else x + lane < i64(product.x.extent)
                             with kernel.when(inside):
-                                store_result(kernel, product, self.s, y, x + lane, kernel.load(sums, first + lane))
+                                store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))

@@ -116,15 +116,15 @@ class _Stage:
         self.units = size * tile.depth // VECTOR
         self.rounds = -(-self.units // tile.threads)
         self.staged = kernel.alloc(f"{name}_staged", HALF, tile.words(size, self.k_rows), "shared")
-        self.registers = kernel.alloc(f"{name}_next", HALF, self.rounds * VECTOR, "local")
+        self.registers = [kernel.alloc(f"{name}_next", HALF, VECTOR, "local") for _ in range(self.rounds)]
 
     def _units(self) -> Iterator[tuple[int, tirx.Expr, tirx.Expr, tirx.Expr | bool]]:
-        """First register, row and column in the staged tile, and guard of each of the thread's vectors."""
+        """Vector of registers, row and column in the staged tile, and guard of each of the thread's vectors."""
         for r in range(self.rounds):
             unit = self.thread + r * self.tile.threads
             guard = True if (r + 1) * self.tile.threads <= self.units else unit < self.units
             across = i64(self.inner // VECTOR)
-            yield r * VECTOR, tvm.tirx.floordiv(unit, across), tvm.tirx.floormod(unit, across) * VECTOR, guard
+            yield r, tvm.tirx.floordiv(unit, across), tvm.tirx.floormod(unit, across) * VECTOR, guard
 
     def fetch(self, k0: tirx.Expr) -> None:
         """Loads the piece that starts at k0."""
@@ -133,10 +133,10 @@ class _Stage:
                 own, k = (row, column) if self.k_rows else (column, row)
                 own, k = self.first + own, k0 + k
                 if self.source.operand.along is not None:
-                    self.kernel.store(self.registers, register, self.source.vector(own, k), VECTOR)
+                    self.kernel.store(self.registers[register], 0, self.source.vector(own, k), VECTOR)
                 else:
                     for lane in range(VECTOR):
-                        self.kernel.store(self.registers, register + lane, self.source.scalar(own + lane, k))
+                        self.kernel.store(self.registers[register], lane, self.source.scalar(own + lane, k))
 
     def put(self) -> None:
         """Stores what `fetch` loaded, element by element: fragments are loaded from arrays of scalars only."""
@@ -144,7 +144,7 @@ class _Stage:
             with self.kernel.when(guard):
                 for lane in range(VECTOR):
                     at = row * self.stride + column + lane
-                    self.kernel.store(self.staged, at, self.kernel.load(self.registers, register + lane))
+                    self.kernel.store(self.staged, at, self.kernel.load(self.registers[register], lane))
 
     def load(self, fragments: tirx.Buffer, index: int, own: tirx.Expr, k: int, left: bool) -> None:
         """Loads the fragment at (own, k) of the tile."""
