@@ -1,7 +1,7 @@
 /** @file A package's address in, a Model ready to run out; what the device lacks is said before large files come. */
 import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials, type Times } from "./build.ts";
 import { openBrowserCache, type PackageCache } from "./cache.ts";
-import { findAdapter, findGpu, openDevice } from "./device.ts";
+import { deviceLost, findAdapter, findGpu, openDevice } from "./device.ts";
 import { Downloads, piecesOf } from "./download.ts";
 import { messageOf, PackageError } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
@@ -106,10 +106,10 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   return new Model(new RenewedSessions(session, options.device ? undefined : renew), report);
 }
 
-/** Destroys a device of the model's own if `work` fails. */
+/** Destroys a device of the model's own if `work` fails. What waits for a lost device may wait for ever. */
 async function owning<T>(device: GPUDevice, options: LoadOptions, work: () => Promise<T>): Promise<T> {
   try {
-    return await work();
+    return await Promise.race([work(), device.lost.then((info) => { throw deviceLost(info); })]);
   } catch (error) {
     if (!options.device) device.destroy();
     throw error;
