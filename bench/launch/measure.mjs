@@ -2,18 +2,11 @@
  * @file A package's launches in, the host's cost of each out: by the runtime, and by a bare loop over the same launches.
  *
  * The bare loop is the least that WebGPU allows: setPipeline, setBindGroup and dispatchWorkgroups of one run, recorded
- * once, with every object at hand. Both leave out what they have in common, finish() and submit(); those stand beside.
+ * once, with every object at hand, in as many passes. finish() and submit(), which they have in common, are left out.
  * The queue drops what it is given, so that no GPU, least of all one in software, takes the host's time.
  */
 
 const PASS_METHODS = ["setPipeline", "setBindGroup", "dispatchWorkgroups", "end"];
-
-/** Milliseconds of `action`, in a loop long enough for clocks that browsers make coarse. */
-function timed(times, action) {
-  const start = performance.now();
-  for (let i = 0; i < times; i++) action();
-  return (performance.now() - start) / times;
-}
 
 const quantile = (values, q) => [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))];
 
@@ -72,7 +65,6 @@ export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
   const count = submits.reduce((sum, launches) => sum + launches.length, 0);
   await device.queue.onSubmittedWorkDone();
 
-  const encoders = [];
   const bare = () => {
     for (const launches of submits) {
       const encoder = device.createCommandEncoder();
@@ -83,15 +75,18 @@ export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
         pass.dispatchWorkgroups(x, y, z);
       }
       pass.end();
-      encoders.push(encoder);
+      device.queue.submit([encoder.finish()]);
     }
   };
 
-  // The runtime's own finish() and submit() are taken out and timed apart.
+  // Both are timed in the same way: from the first pass to the end of the last, less finish(), which is timed apart.
   let apart = 0;
   let begun = 0;
   let ended = 0;
+  let passEnded = 0;
   const probe = device.createCommandEncoder();
+  const probePass = probe.beginComputePass();
+  probePass.end();
   const restore = [
     patch(probe, {
       beginComputePass: (original) => function (...args) {
@@ -101,28 +96,34 @@ export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
       finish: (original) => function (...args) {
         const start = performance.now();
         const buffer = original.apply(this, args);
-        ended = performance.now();
-        apart += ended - start;
+        apart += performance.now() - start;
         return buffer;
+      },
+    }),
+    patch(probePass, {
+      end: (original) => function () {
+        original.call(this);
+        passEnded = performance.now() - apart;
       },
     }),
     patch(device.queue, { submit: () => () => { ended = performance.now(); } }),
   ];
-  const rows = { bare: [], bareFinish: [], encode: [], finish: [], whole: [] };
+  const kinds = { bare, ours: run };
+  const rows = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, { encode: [], finish: [], whole: [] }]));
   try {
     for (let round = 0; round < rounds; round++) {
-      rows.bare.push(timed(inner, bare));
-      rows.bareFinish.push(timed(1, () => { for (const each of encoders.splice(0)) each.finish(); }) / inner);
-      const sums = { encode: 0, finish: 0, whole: 0 };
-      for (let i = 0; i < inner; i++) {
-        apart = begun = 0;
-        const start = performance.now();
-        await run();
-        sums.encode += ended - begun - apart;
-        sums.finish += apart;
-        sums.whole += ended - start;
+      for (const [kind, action] of Object.entries(kinds)) {
+        const sums = { encode: 0, finish: 0, whole: 0 };
+        for (let i = 0; i < inner; i++) {
+          apart = begun = 0;
+          const start = performance.now();
+          await action();
+          sums.encode += passEnded - begun;
+          sums.finish += apart;
+          sums.whole += ended - start;
+        }
+        for (const [name, sum] of Object.entries(sums)) rows[kind][name].push(sum / inner);
       }
-      for (const name of Object.keys(sums)) rows[name].push(sums[name] / inner);
       await new Promise((resolve) => setTimeout(resolve, 0)); // lets what was dropped be collected
     }
   } finally {
@@ -130,23 +131,41 @@ export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
   }
   const us = (values, q) => (1000 * quantile(values, q)) / count;
   const report = (q) => ({
-    bare: us(rows.bare, q), encode: us(rows.encode, q),
-    finish: us(rows.finish, q), whole: us(rows.whole, q),
+    bare: us(rows.bare.encode, q), encode: us(rows.ours.encode, q),
+    finish: us(rows.ours.finish, q), whole: us(rows.ours.whole, q),
   });
   return { launches: count, submits: submits.length, us_per_launch: { median: report(0.5), best: report(0.1) } };
 }
 
-/** An input for each port: random numbers; symbols count as `extent`. Results are left on the GPU. */
-export function makeRun(model, extent = 1) {
-  const { device } = model;
-  const [entry] = model.entries;
-  const sizes = { float32: 4, int64: 8, int32: 4, float16: 2, uint8: 1, bool: 1 };
-  const inputs = Object.fromEntries(entry.inputs.map(({ name, dtype, shape: dims, kind }) => {
+const ARRAYS = {
+  float32: Float32Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array, bool: Uint8Array, float16: Uint16Array,
+};
+
+/** A tensor of small whole numbers for each input of the first entry; symbols count as `extent`. */
+export function makeInputs(model, extent = 1) {
+  let seed = 1;
+  const random = () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) >>> 31;
+  return Object.fromEntries(model.entries[0].inputs.map(({ name, dtype, shape: dims, kind }) => {
     if (kind !== "tensor") throw new Error(`${name}: inputs of kind ${kind} are not measured here`);
     const shape = dims.map((dim) => (typeof dim === "number" ? dim : extent));
-    const bytes = shape.reduce((product, dim) => product * dim, sizes[dtype]);
-    const buffer = device.createBuffer({ size: Math.ceil(bytes / 16) * 16, usage: 0x80 | 0x4 | 0x8 });
-    return [name, { buffer, dtype, shape }];
+    const elements = shape.reduce((product, dim) => product * dim, 1);
+    const one = dtype === "int64" ? BigInt : Number;
+    return [name, { data: ARRAYS[dtype].from({ length: elements }, () => one(random())), shape }];
+  }));
+}
+
+/** One inference from inputs on the GPU to results on the GPU; of the runtime's test fixture, 200 launches of nothing. */
+export function makeRun(model, extent = 1) {
+  if (model.entries.some(({ name }) => name === "chain")) {
+    const x = { data: new Float32Array(4), shape: [1, 4] };
+    return () => model.run({ x, times: 200 }, { entry: "chain" });
+  }
+  const { device } = model;
+  const [{ inputs: ports }] = model.entries;
+  const inputs = Object.fromEntries(Object.entries(makeInputs(model, extent)).map(([name, { data, shape }], i) => {
+    const buffer = device.createBuffer({ size: Math.ceil(data.byteLength / 16) * 16, usage: 0x80 | 0x4 | 0x8 });
+    device.queue.writeBuffer(buffer, 0, data);
+    return [name, { buffer, dtype: ports[i].dtype, shape }];
   }));
   return async () => {
     for (const result of Object.values(await model.run(inputs, { outputs: "gpu" }))) result.dispose();

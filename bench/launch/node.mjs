@@ -1,21 +1,38 @@
 /**
- * @file What a launch costs the host in Node with Dawn: JSON, or one line for people on stderr.
+ * @file In Node with Dawn: what a launch costs the host, or with --soak what many runs do to memory. JSON on stdout.
  *
- * node node.mjs PACKAGE RUNTIME.mjs [ROUNDS] [DAWN_FLAG ...]     the npm package "webgpu" is found through NODE_PATH
+ * node node.mjs PACKAGE RUNTIME.mjs [ROUNDS] [DAWN_FLAG ...]           NODE_PATH leads to the npm package "webgpu"
+ * node node.mjs --soak PACKAGE RUNTIME.mjs RUNS EXTENT[,EXTENT...] [DAWN_FLAG ...]     symbols of shapes take these
+ * values in turn; the flag backend=null leaves the GPU out of it
  */
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { makeRun, measureLaunches } from "./measure.mjs";
+import { soak } from "./soak.mjs";
 
-const [folder, runtime, rounds = "200", ...flags] = process.argv.slice(2);
+const soaking = process.argv[2] === "--soak";
+const [folder, runtime, rounds = "200", ...rest] = process.argv.slice(soaking ? 3 : 2);
 const { loadModel } = await import(pathToFileURL(resolve(runtime)));
 const { create } = createRequire(`${process.cwd()}/package.json`)("webgpu");
-globalThis.gpu = create(flags); // kept: devices end with the instance that made them
-const model = await loadModel(resolve(folder), { gpu: globalThis.gpu });
-const result = await measureLaunches({ device: model.device, run: makeRun(model), rounds: Number(rounds) });
-const { median: m } = result.us_per_launch;
-console.error(`${model.name}: ${result.launches} launches; us a launch: bare loop ${m.bare.toFixed(2)}, encode ` +
-  `${m.encode.toFixed(2)} (${(m.encode / m.bare).toFixed(2)} x), finish ${m.finish.toFixed(2)}, whole run ${m.whole.toFixed(2)}`);
-console.log(JSON.stringify({ model: model.name, runtime: `Node ${process.version}`, ...result }));
-process.exit(0);
+globalThis.gpu = create(soaking ? rest.slice(1) : rest); // kept: devices end with the instance that made them
+const options = { gpu: globalThis.gpu };
+let result;
+if (soaking) {
+  const extents = (rest[0] ?? "1").split(",").map(Number);
+  const now = () => {
+    globalThis.gc?.();
+    return process.memoryUsage().rss;
+  };
+  result = await soak({ loadModel, location: resolve(folder), options, runs: Number(rounds), extents, now });
+} else {
+  const model = await loadModel(resolve(folder), options);
+  result = await measureLaunches({ device: model.device, run: makeRun(model), rounds: Number(rounds) });
+  const { median: m } = result.us_per_launch;
+  console.error(`${model.name}: ${result.launches} launches; us a launch: bare loop ${m.bare.toFixed(2)}, encode ` +
+    `${m.encode.toFixed(2)} (${(m.encode / m.bare).toFixed(2)} x), finish ${m.finish.toFixed(2)}, ` +
+    `whole run ${m.whole.toFixed(2)}`);
+  result.model = model.name;
+}
+console.log(JSON.stringify({ runtime: `Node ${process.version}`, ...result }));
+process.exit(0); // Dawn's threads would keep Node alive

@@ -6,7 +6,7 @@ import type { Block, Buffers } from "./buffers.ts";
 import { USAGE } from "./device.ts";
 import { ModelError, UnsupportedError } from "./errors.ts";
 import type { CompiledKernel } from "./kernels.ts";
-import { OPCODE, Plans, type Launch } from "./plan.ts";
+import { OPCODE, Plans, type Launch, type Move, type Plan } from "./plan.ts";
 import { Uniforms } from "./uniforms.ts";
 
 /** What the model's code made the GPU do so far. */
@@ -22,7 +22,7 @@ export interface Counters {
 
 /** Gives each launch a compute pass of its own, described so that the GPU notes its times. */
 export interface LaunchTimer {
-  describe(launch: Launch, grid: readonly [number, number, number], words: Uint32Array): GPUComputePassDescriptor;
+  describe(launch: Launch, words: Uint32Array): GPUComputePassDescriptor;
 }
 
 /**
@@ -69,18 +69,9 @@ export class Commands {
       const plan = this.#plans.of(words, this.#slot);
       this.#slot = plan.nextSlot;
       this.counters.bindGroups = this.#plans.groupsMade;
-      for (const step of plan.steps) {
-        if (step.kernel) {
-          if (this.#launches === LAUNCHES_PER_SUBMIT || (step.slot === 0 && this.#launches > 0)) {
-            this.#handOver();
-            yield;
-          }
-          this.#launch(step, words);
-        } else if (step.opcode === OPCODE.copy) {
-          this.#copy(words, step.at);
-        } else {
-          this.#fill(words, step.at);
-        }
+      for (let at = this.#steps(plan, words, 0); at < plan.steps.length; at = this.#steps(plan, words, at)) {
+        this.#handOver();
+        yield;
       }
     }
   }
@@ -134,6 +125,7 @@ export class Commands {
   /** Drops what was not submitted, after a failure. */
   discard(): void {
     this.#pending = [];
+    this.#plans.broken();
     this.#slot = 0;
     this.#endPass();
     this.#encoder = undefined;
@@ -154,17 +146,48 @@ export class Commands {
     return (this.#encoder ??= this.#device.createCommandEncoder());
   }
 
-  #launch(launch: Launch, words: Uint32Array): void {
-    const { kernel: { pipeline }, group, at, slot } = launch;
-    if (slot >= 0) this.#uniforms!.set(slot, words, launch.scalars, launch.end);
-    const [x, y, z] = [words[at]!, words[at + 1]!, words[at + 2]!];
-    if (this.timer) this.#endPass();
-    const pass = this.#pass ?? this.#insidePass(this.timer?.describe(launch, [x, y, z], words));
-    if (this.#pipeline !== pipeline) pass.setPipeline(this.#pipeline = pipeline);
-    if (this.#group !== group) pass.setBindGroup(0, this.#group = group);
-    pass.dispatchWorkgroups(x, y, z);
-    this.#launches++;
-    this.counters.dispatches++;
+  /**
+   * Encodes steps until the next submit is due; gives the step to go on with. This loop is what a launch costs: it
+   * calls WebGPU, and little else.
+   */
+  #steps(plan: Plan, words: Uint32Array, from: number): number {
+    const { steps, fresh } = plan;
+    const uniforms = this.#uniforms;
+    let pass = this.#pass;
+    let pipeline = this.#pipeline;
+    let group = this.#group;
+    let launches = this.#launches;
+    let at = from;
+    for (; at < steps.length; at++) {
+      const step = steps[at]!;
+      if (step.kernel === undefined) {
+        this.#move(step, words);
+        pass = pipeline = group = undefined;
+        continue;
+      }
+      if (launches === LAUNCHES_PER_SUBMIT || (step.slot === 0 && launches > 0)) break;
+      if (fresh && step.slot >= 0) uniforms!.set(step.slot, words, step.scalars, step.end);
+      const grid = step.at;
+      if (this.timer || !pass) {
+        if (this.timer) this.#endPass();
+        pass = this.#insidePass(this.timer?.describe(step, words));
+        pipeline = group = undefined;
+      }
+      if (pipeline !== step.kernel.pipeline) pass.setPipeline(pipeline = step.kernel.pipeline);
+      if (group !== step.group) pass.setBindGroup(0, group = step.group);
+      pass.dispatchWorkgroups(words[grid]!, words[grid + 1], words[grid + 2]);
+      launches++;
+    }
+    this.counters.dispatches += launches - this.#launches;
+    this.#launches = launches;
+    this.#pipeline = pipeline;
+    this.#group = group;
+    return at;
+  }
+
+  #move({ opcode, at }: Move, words: Uint32Array): void {
+    if (opcode === OPCODE.copy) this.#copy(words, at);
+    else this.#fill(words, at);
   }
 
   #copy(words: Uint32Array, at: number): void {

@@ -5,7 +5,7 @@
 import type { Buffers } from "./buffers.ts";
 import { ModelError } from "./errors.ts";
 import type { CompiledKernel, KernelLayout } from "./kernels.ts";
-import { Uniforms } from "./uniforms.ts";
+import { SLOTS, Uniforms } from "./uniforms.ts";
 
 export const OPCODE = { dispatch: 1, copy: 2, fill: 3 } as const;
 
@@ -29,15 +29,21 @@ export interface Move {
 
 export interface Plan {
   readonly steps: readonly (Launch | Move)[];
+  /** The scalars may differ from those that the uniforms hold. */
+  readonly fresh: boolean;
   /** The slot that the launch after this list may take. */
   readonly nextSlot: number;
 }
 
 interface KnownPlan extends Plan {
-  readonly words: Uint32Array;
+  fresh: boolean;
+  /** Of the last list that had this plan. */
+  words: Uint32Array;
   /** All ones where a list of this plan has the same word. */
   readonly fixed: Uint32Array;
   readonly firstSlot: number;
+  /** Launches share slots. */
+  readonly crowded: boolean;
 }
 
 interface KnownGroup {
@@ -61,6 +67,8 @@ export class Plans {
   readonly #plans = new Map<number, KnownPlan[]>();
   /** By a hash of layout, slot and handles; the few of one hash are told apart by comparing. */
   readonly #groups = new Map<number, KnownGroup[]>();
+  /** Whose scalars the uniforms hold. */
+  #last: KnownPlan | undefined;
   #epoch = 0;
   #words = 0;
   /** Bind groups made so far. */
@@ -75,23 +83,35 @@ export class Plans {
     this.#uniforms = uniforms;
   }
 
-  /** @throws ModelError if it is no command list. */
+  /** Keeps `words`, which must not change. @throws ModelError if it is no command list. */
   of(words: Uint32Array, firstSlot: number): Plan {
     const full = this.#words > MOST_WORDS || this.#groups.size > MOST_GROUPS;
     if (full || this.#epoch !== this.#buffers.epoch) this.clear();
     let alike = this.#plans.get(words.length);
     if (!alike) this.#plans.set(words.length, (alike = []));
-    for (const plan of alike) if (plan.firstSlot === firstSlot && matches(plan, words)) return plan;
-    const plan = this.#decode(words, firstSlot);
-    alike.unshift(plan);
-    this.#words += words.length;
-    if (alike.length > MOST_ALIKE) this.#words -= alike.pop()!.words.length;
+    let plan = alike.find((each) => each.firstSlot === firstSlot && matches(each, words));
+    if (plan) {
+      plan.fresh = plan.crowded || plan !== this.#last || !equal(plan.words, words);
+      plan.words = words;
+    } else {
+      plan = this.#decode(words, firstSlot);
+      alike.unshift(plan);
+      this.#words += words.length;
+      if (alike.length > MOST_ALIKE) this.#words -= alike.pop()!.words.length;
+    }
+    this.#last = plan;
     return plan;
+  }
+
+  /** Call when a list was not encoded to its end. */
+  broken(): void {
+    this.#last = undefined;
   }
 
   clear(): void {
     this.#plans.clear();
     this.#groups.clear();
+    this.#last = undefined;
     this.#words = 0;
     this.#epoch = this.#buffers.epoch;
   }
@@ -100,6 +120,7 @@ export class Plans {
     const steps: (Launch | Move)[] = [];
     const fixed = new Uint32Array(words.length);
     let slot = firstSlot;
+    let taken = 0;
     for (let at = 0; at < words.length;) {
       const head = words[at]!;
       const end = at + (head >>> 8);
@@ -110,7 +131,10 @@ export class Plans {
         const launch = this.#launch(words, at + 1, end, slot);
         fixed[at + 1] = ~0;
         fixed.fill(~0, at + 5, launch.scalars);
-        if (launch.slot !== NO_SLOT) slot = Uniforms.after(slot);
+        if (launch.slot !== NO_SLOT) {
+          slot = Uniforms.after(slot);
+          taken++;
+        }
         steps.push(launch);
       } else if (opcode === OPCODE.copy || opcode === OPCODE.fill) {
         steps.push({ opcode, at: at + 1 });
@@ -119,7 +143,7 @@ export class Plans {
       }
       at = end;
     }
-    return { steps, firstSlot, nextSlot: slot, words: words.slice(), fixed };
+    return { steps, fresh: true, firstSlot, nextSlot: slot, crowded: taken > SLOTS, words, fixed };
   }
 
   #launch(words: Uint32Array, at: number, end: number, slot: number): Launch {
@@ -160,5 +184,6 @@ function matches({ words: own, fixed }: KnownPlan, words: Uint32Array): boolean 
 }
 
 function equal(a: Uint32Array, b: Uint32Array): boolean {
-  return a.every((word, i) => word === b[i]);
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

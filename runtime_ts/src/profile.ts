@@ -81,13 +81,12 @@ export class LaunchTimes implements LaunchTimer {
     this.#device = device;
   }
 
-  describe(
-    { kernel, scalars, end }: Launch, grid: readonly [number, number, number], words: Uint32Array,
-  ): GPUComputePassDescriptor {
+  describe({ kernel, at, scalars, end }: Launch, words: Uint32Array): GPUComputePassDescriptor {
     if (this.#used === SET_SIZE) {
       this.#sets.push(this.#device.createQuerySet({ type: "timestamp", count: SET_SIZE }));
       this.#used = 0;
     }
+    const grid = [words[at]!, words[at + 1]!, words[at + 2]!] as const;
     this.launches.push({ kernel: kernel.name, grid, scalars: words.slice(scalars, end), begin: 0, end: 0 });
     const [first, last] = [this.#used++, this.#used++];
     return {

@@ -2,7 +2,7 @@
 import { USAGE } from "./device.ts";
 
 /** Launches that one run can have before the slots begin anew, which costs a submit. */
-const SLOTS = 1024;
+export const SLOTS = 1024;
 
 export class Uniforms {
   readonly #queue: GPUQueue;

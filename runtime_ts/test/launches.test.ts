@@ -51,6 +51,15 @@ describe("a chain of launches", () => {
     }
   });
 
+  test("has its scalars after one with others, and after one that was called off", async () => {
+    for (const n of [256, 2, 256, 256]) await chain(model, n, 70);
+    const stop = new AbortController();
+    const off = model.run({ x: input(3), times: 900 }, { entry: "chain", signal: stop.signal });
+    setTimeout(() => { stop.abort(new Error("enough")); }, 1);
+    await assert.rejects(off, /enough/);
+    for (const n of [256, 256]) await chain(model, n, 900);
+  });
+
   test("ends between two launches when its signal says so, and the model goes on", async () => {
     const stop = new AbortController();
     const { dispatches } = model.counters;

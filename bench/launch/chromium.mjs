@@ -1,0 +1,79 @@
+/**
+ * @file The same in headless Chromium: what a launch costs the host, or with --soak what many runs do to memory.
+ *
+ * node chromium.mjs PACKAGE RUNTIME.mjs [ROUNDS]                       NODE_PATH leads to "playwright-core"
+ * node chromium.mjs --soak PACKAGE RUNTIME.mjs RUNS EXTENT[,EXTENT...]
+ *
+ * SwiftShader stands in for a GPU unless CHROMIUM_FLAGS says otherwise; CHROMIUM names another browser.
+ */
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const soaking = process.argv[2] === "--soak";
+const [folder, runtime, rounds = "40", extents = "1"] = process.argv.slice(soaking ? 3 : 2);
+const { chromium } = createRequire(`${process.cwd()}/package.json`)("playwright-core");
+const here = dirname(fileURLToPath(import.meta.url));
+
+const PAGE = `<!doctype html><title>launches</title><script type="module">
+import { loadModel } from "./runtime.mjs";
+import { makeRun, measureLaunches } from "./here/measure.mjs";
+import { soak } from "./here/soak.mjs";
+window.measure = async (rounds) => {
+  const model = await loadModel("package/", { cache: false });
+  // Chromium's clock has steps of 5 us in a page that is isolated: several runs at a time.
+  return { model: model.name, ...await measureLaunches({ device: model.device, run: makeRun(model), rounds, inner: 10 }) };
+};
+window.soak = (runs, extents) => soak({
+  loadModel, location: "package/", options: { cache: false }, runs, extents,
+  now: () => performance.memory?.usedJSHeapSize ?? 0,
+});
+window.ready = true;
+</script>`;
+
+const TYPES = { mjs: "text/javascript", json: "application/json", wasm: "application/wasm" };
+const server = createServer(async (request, response) => {
+  const path = new URL(request.url, "http://localhost").pathname.slice(1);
+  const isolated = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+  const file = path === "runtime.mjs" ? resolve(runtime)
+    : path.startsWith("here/") ? join(here, path.slice(5).replaceAll("/", "")) : join(folder, path.replace("package/", ""));
+  try {
+    const body = path === "" ? PAGE : await readFile(file);
+    response.writeHead(200, { ...isolated, "content-type": path === "" ? "text/html" : TYPES[path.split(".").at(-1)] ?? "" });
+    response.end(body);
+  } catch {
+    response.writeHead(404).end();
+  }
+}).listen(0, "127.0.0.1");
+await new Promise((ready) => server.once("listening", ready));
+
+const gpuFlags = process.env.CHROMIUM_FLAGS?.split(" ") ?? ["--use-webgpu-adapter=swiftshader"];
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  headless: false, // Playwright's own headless flags turn the GPU off
+  args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--enable-precise-memory-info", ...gpuFlags,
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"],
+  ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
+});
+try {
+  const page = await browser.newPage();
+  page.on("pageerror", (error) => console.error(String(error)));
+  page.setDefaultTimeout(0);
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.waitForFunction("window.ready");
+  const result = soaking
+    ? await page.evaluate(([runs, list]) => window.soak(runs, list), [Number(rounds), extents.split(",").map(Number)])
+    : await page.evaluate((count) => window.measure(count), Number(rounds));
+  if (!soaking) {
+    const { median: m } = result.us_per_launch;
+    console.error(`${result.model}: ${result.launches} launches; us a launch: bare loop ${m.bare.toFixed(3)}, encode ` +
+      `${m.encode.toFixed(3)} (${(m.encode / m.bare).toFixed(2)} x), finish ${m.finish.toFixed(3)}, ` +
+      `whole run ${m.whole.toFixed(3)}`);
+  }
+  console.log(JSON.stringify({ runtime: `Chromium ${browser.version()}`, ...result }));
+} finally {
+  await browser.close();
+  server.close();
+}
