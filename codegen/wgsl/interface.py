@@ -9,11 +9,13 @@ from typing import Literal
 class Options:
     """How to translate.
 
-    ``push_constants`` chooses between ``var<uniform>`` and ``var<immediate>``. ``entry_point`` names the one compute
+    ``push_constants`` chooses between ``var<uniform>``, at ``uniform_binding`` of group 0 (by
+    default after the last binding in use), and ``var<immediate>``. ``entry_point`` names the one compute
     entry point to keep (default: all). ``spec_constants`` gives values by SpecId; the others keep their defaults.
     """
 
     push_constants: Literal["uniform", "immediate"] = "uniform"
+    uniform_binding: int | None = None
     entry_point: str | None = None
     spec_constants: Mapping[int, int | float | bool] = field(default_factory=dict)
 

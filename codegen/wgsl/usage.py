@@ -128,7 +128,9 @@ def _counts(
         step = module.constant_int(b)
         if a != phi.id or not step or module.value_types.get(b) not in (types.I32, types.U32):
             continue
-        if module.value_types[value] != type or not found.used_in.get(phi.id, set()) <= inside:
+        if module.value_types[value] != type or module.value_types.get(initial) != type:
+            continue
+        if not found.used_in.get(phi.id, set()) <= inside:
             continue
         step = step - (1 << 32) if step >> 31 else step
         return Counter(phi, initial, condition, negated, step if step_inst.op == "IAdd" else -step)

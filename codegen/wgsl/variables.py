@@ -256,7 +256,8 @@ class Variables:
                 m.decoration(id, "Binding") or 0 for id in m.variables
                 if m.decoration(id, "Binding") is not None and not m.decoration(id, "DescriptorSet")
             ]  # fmt: skip
-            binding = max(taken, default=-1) + 1
+            given = self.options.uniform_binding
+            binding = max(taken, default=-1) + 1 if given is None else given
             self.lines.append(f"@group(0) @binding({binding}) var<uniform> {text}")
         else:
             self.lines.append(f"var<immediate> {text}")
