@@ -1,6 +1,6 @@
-"""Argmax and argmin: a tensor's shape and an axis in; a function with one kernel out, where a group of threads owns a row.
+"""Argmax and argmin: a shape and an axis in; a function with one kernel, where a group of threads owns a row, out.
 
-Each thread of the group looks at every threads-th element of its row, and the winners meet in workgroup memory. Of equal
+Each thread of the group looks at every threads-th element of its row; the winners meet in workgroup memory. Of equal
 elements the first wins, and a NaN wins against every number, as in NumPy.
 """
 

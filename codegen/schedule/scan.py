@@ -1,8 +1,8 @@
 """Cumulative sums and products: a tensor's shape and an axis in; a function with one kernel out.
 
-Where there are many rows, a thread walks each. Else a workgroup does: it takes a chunk of the row at a time, every thread
-a few neighbours, adds up the threads' totals in workgroup memory (Hillis and Steele 1986), and carries the chunk's total
-to the next. One kernel, whatever the length.
+Where there are many rows, a thread walks each. Else a workgroup does: it takes a chunk of the row at a time, every
+thread a few neighbours, adds up the threads' totals in workgroup memory (Hillis and Steele 1986), and carries the
+chunk's total to the next. One kernel, whatever the length.
 """
 
 from __future__ import annotations

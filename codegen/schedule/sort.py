@@ -2,8 +2,8 @@
 
 Runs of up to BLOCK elements are sorted in workgroup memory by a bitonic network (Batcher 1968) over pairs of key and
 place, which are all different, so that the order of equal elements is kept. Longer rows are merged run by run: every
-element finds by bisection how many of the neighbouring run come before it, which is where it goes. Only places are moved;
-values are read once more at the end.
+element finds by bisection how many of the neighbouring run come before it, which is where it goes. Only places are
+moved; values are read once more at the end.
 """
 
 from __future__ import annotations
@@ -25,14 +25,24 @@ PLACE_BYTES = 4
 
 @dataclass(frozen=True)
 class Sorted:
-    """What a sort writes: values, places, or both, the first `kept` elements of every row."""
+    """What a sort writes: values, places, or both, the first `kept` elements of every row.
+
+    `scratch` is room for two int32 tensors of the shape that is sorted; rows known to be at most BLOCK long need none.
+    """
 
     values: tirx.Buffer | None
     places: tirx.Buffer | None
     kept: Index
+    scratch: tirx.Buffer | None = None
 
     def buffers(self) -> list[tirx.Buffer]:
-        return [b for b in (self.values, self.places) if b is not None]
+        return [b for b in (self.values, self.places, self.scratch) if b is not None]
+
+
+def run_length(dtype: str, limits: Limits) -> int:
+    """How many elements of a dtype are sorted in workgroup memory."""
+    room = limits.workgroup_bytes // (KEY_BYTES[key_dtype(dtype)] + PLACE_BYTES)
+    return min(BLOCK, 1 << (room.bit_length() - 1))
 
 
 def sort(source: tirx.Buffer, axis: int, out: Sorted, descending: bool, limits: Limits) -> tirx.PrimFunc:
@@ -49,23 +59,19 @@ class _Sort:
     ):
         self.kernel, self.source, self.along, self.out, self.descending = kernel, source, along, out, descending
         self.kind = key_dtype(str(source.dtype))
-        room = limits.workgroup_bytes // (KEY_BYTES[self.kind] + PLACE_BYTES)
-        self.block = min(BLOCK, 1 << (room.bit_length() - 1))
+        self.block = run_length(str(source.dtype), limits)
         if isinstance(along.length, int):
             self.block = min(self.block, max(2, 1 << (along.length - 1).bit_length()))
         self.threads = min(THREADS, limits.threads, self.block // 2)
         self.count, self.length = along.count, along.length
 
     def write(self) -> None:
-        if isinstance(self.length, int) and self.length <= self.block:
-            self._sort_runs(None)
-            return
-        # Two halves, read and written in turn.
-        total = i64(self.count) * self.length
-        places = tirx.decl_buffer((total * 2,), "int32", "places")
-        self.kernel.allocate(places)
+        places = self.out.scratch
         self._sort_runs(places)
-        rounds = self._rounds()
+        if places is None:
+            return
+        # Its two halves are read and written in turn.
+        total, rounds = i64(self.count) * self.length, self._rounds()
         with self.kernel.loop(rounds, "round") as step:
             self._merge(places, step, total)
         self._finish(places, rounds, total)
@@ -151,9 +157,11 @@ class _Sort:
                 row, at = kernel.let("row", row), kernel.let("at", at)
                 source = kernel.let("source", tirx.floormod(i64(step), i64(2)) * total + row * length)
                 target = kernel.let("target", tirx.floormod(i64(step) + 1, i64(2)) * total + row * length)
-                run = kernel.let("run", i64(self.block) << i64(step))
-                start = kernel.let("start", tirx.floordiv(at, run) * run)
-                is_left = tvm.tirx.EQ(tirx.bitwise_and(tirx.floordiv(at, run), i64(1)), i64(0))
+                # Shifts: TVM's analysis can't tell that a run has elements, and refuses to divide by it.
+                bits = kernel.let("bits", i64(step) + (self.block.bit_length() - 1))
+                run, number = kernel.let("run", i64(1) << bits), kernel.let("number", at >> bits)
+                start = kernel.let("start", number << bits)
+                is_left = tvm.tirx.EQ(tirx.bitwise_and(number, i64(1)), i64(0))
                 other = kernel.let("other", tirx.Select(is_left, start + run, start - run))
                 mine = kernel.hold("mine", kernel.load(flat, source + at))
                 own = kernel.hold("own", self.key(row, tirx.Cast("int64", mine)))

@@ -25,8 +25,8 @@ _INT: dict[str, Op | Ext] = {
     "BitwiseXor": Op.BitwiseXor, "LShift": Op.ShiftLeftLogical, "EQ": Op.IEqual, "NE": Op.INotEqual,
 }
 _FLOAT: dict[str, Op | Ext] = {
-    "Add": Op.FAdd, "Sub": Op.FSub, "Mul": Op.FMul, "Div": Op.FDiv, "Min": Ext.FMin, "Max": Ext.FMax,
-    "EQ": Op.FOrdEqual, "NE": Op.FUnordNotEqual, "LT": Op.FOrdLessThan, "LE": Op.FOrdLessThanEqual,
+    "Add": Op.FAdd, "Sub": Op.FSub, "Mul": Op.FMul, "Div": Op.FDiv,
+    "EQ": Op.FOrdEqual, "LT": Op.FOrdLessThan, "LE": Op.FOrdLessThanEqual,
     "GT": Op.FOrdGreaterThan, "GE": Op.FOrdGreaterThanEqual,
 }
 OPS: dict[str, Mapping[str, Op | Ext]] = {
@@ -55,9 +55,37 @@ def binary(b: Builder, kind: str, x: Val, y: Val, fx: Fact | None = None, fy: Fa
     out = "bool" if kind in COMPARISONS else rep
     if kind in DIVISIONS and kind not in OPS[rep]:
         return DIVISIONS[kind](b, x, y, fx, fy)
+    if kind == "NE" and rep in FLOATS:
+        # Some drivers' != is false for NaN; their == is right.
+        return invert(b, binary(b, "EQ", x, y))
+    if kind in ("Min", "Max") and rep in FLOATS:
+        return _extreme(b, kind, x, y)
     op = OPS[rep][kind]
     folded = _identity(b, kind, x, y)
     return folded or Val(out, (apply(b, op, rep_type(b, out, lanes), x.id, y.id),), lanes)
+
+
+def is_nan(b: Builder, x: Val) -> Val:
+    """By the bits of an f32: compilers may assume that there is no NaN."""
+    if x.rep == "f16":
+        return invert(b, binary(b, "EQ", x, x))
+    size = binary(b, "BitwiseAnd", bitcast(b, "u32", x), const(b, "u32", 0x7FFFFFFF, x.lanes))
+    return binary(b, "GT", size, const(b, "u32", 0x7F800000, x.lanes))
+
+
+def _extreme(b: Builder, kind: str, x: Val, y: Val) -> Val:
+    """The smaller or larger float, or NaN where either is: WGSL's min and max may give the other one."""
+    kept = select(b, binary(b, "LT" if kind == "Max" else "GT", x, y), y, x)  # x where it is NaN
+    return kept if b.constant_value(y.id) is not None else select(b, is_nan(b, y), y, kept)
+
+
+def shift(b: Builder, kind: str, x: Val, y: Val) -> Val:
+    """A shift by any amount: by the width or more, only the sign is left, as in NumPy."""
+    amount, most = bitcast(b, "u32", y), const(b, "u32", 31, x.lanes)
+    far = binary(b, "GT", amount, most)
+    if kind == "RShift" and x.rep == "i32":
+        return binary(b, kind, x, select(b, far, most, amount))
+    return select(b, far, const(b, x.rep, 0, x.lanes), binary(b, kind, x, binary(b, "BitwiseAnd", amount, most)))
 
 
 FOLDED: dict[str, Callable[[int, int], int]] = {
@@ -106,7 +134,13 @@ def _floordiv(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> V
 def _floormod(b: Builder, x: Val, y: Val, fx: Fact | None, fy: Fact | None) -> Val:
     power = _power(b, y)
     if power is not None:
-        return binary(b, "BitwiseAnd", x, const(b, "i32", 2**power - 1))
+        known = b.int_value(x.id)
+        if known is not None:
+            return const(b, "i32", known % 2**power, x.lanes)
+        # As a remainder, not as a mask: Tint then knows the range of an index, and leaves out the clamp (on an H100 that
+        # is 40 against 50 TFLOP/s for a matrix product, 172 against 260 on matrix units).
+        rest = b.op(Op.UMod, rep_type(b, "u32", x.lanes), bitcast(b, "u32", x).id, const(b, "u32", 2**power, x.lanes).id)
+        return bitcast(b, "i32", Val("u32", (rest,), x.lanes))
     if _both_natural(fx, fy):
         return Val("i32", (b.op(Op.SRem, rep_type(b, "i32", x.lanes), x.id, y.id),), x.lanes)
     r = binary(b, "Sub", x, binary(b, "Mul", _divide(b, x, y), y))
@@ -201,6 +235,8 @@ def convert(b: Builder, x: Val, rep: str, dtype: str) -> Val:
         through = "i32" if dtype in SMALL else rep
         op = Op.ConvertFToS if through == "i32" else Op.ConvertFToU
         whole = Val(through, (b.op(op, rep_type(b, through, x.lanes), x.id),), x.lanes)
+        # WGSL goes to the end of the range beyond it, but says nothing of NaN.
+        whole = select(b, binary(b, "EQ", x, x), whole, const(b, through, 0, x.lanes))
         return wrap(b, bitcast(b, rep, whole), dtype)
     if rep in FLOATS:
         op = Op.ConvertSToF if x.rep == "i32" else Op.ConvertUToF

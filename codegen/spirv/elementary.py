@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import pi
 
-from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, select
+from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, is_nan, select
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
 from tvm_webgpu.codegen.spirv.values import Val, const, rep_type
@@ -95,11 +95,6 @@ def float_of(b: Builder, like: Val, bits: int) -> Val:
     one = b.opaque_float(bits)
     type = rep_type(b, "f32", like.lanes)
     return Val("f32", (one if like.lanes == 1 else b.op(Op.CompositeConstruct, type, *[one] * like.lanes),), like.lanes)
-
-
-def is_nan(b: Builder, x: Val) -> Val:
-    """By the bits: compilers may assume that there is no NaN."""
-    return binary(b, "GT", _bits(b, x), const(b, "u32", 0x7F800000, x.lanes))
 
 
 def keeping_nan(f: Function) -> Function:

@@ -53,8 +53,10 @@ def _binary(e: Emitter, expr: ir.Expr) -> Value:
     fx, fy = (e.facts(left), e.facts(right)) if dtype.is_int and dtype.lanes == 1 else (None, None)
     x, y = e.expr(left), e.expr(right)
 
+    far = kind in SHIFTS and not (fy is not None and fy.within(0, 31))
+
     def one(p: Val, q: Val) -> Val:
-        result = arith.binary(b, kind, p, q, fx, fy)
+        result = arith.shift(b, kind, p, q) if far else arith.binary(b, kind, p, q, fx, fy)
         return result if result.rep == "bool" else arith.wrap(b, result, dtype.name)
 
     return lanewise(b, one, x, y)

@@ -109,25 +109,27 @@ def invert(b: Builder, x: Val) -> Val:
     return Val(x.rep, tuple(b.op(Op.Not, b.u32, i) for i in x.ids))
 
 
-def _by_words(b: Builder, amount: Val) -> tuple[Val, Val, Val]:
-    """A shift amount as (amount modulo 32, 31 minus that, whether it is 32 or more)."""
-    low = binary(b, "BitwiseAnd", word(amount.ids[0]), u32(b, 63))
+def _by_words(b: Builder, amount: Val) -> tuple[Val, Val, Val, Val]:
+    """A shift amount as (amount modulo 32, 31 minus that, whether it is 32 or more, whether it is 64 or more)."""
+    low, high = words(amount)
     within = binary(b, "BitwiseAnd", low, u32(b, 31))
-    return within, binary(b, "Sub", u32(b, 31), within), binary(b, "GE", low, u32(b, 32))
+    far = binary(b, "Or", binary(b, "GE", low, u32(b, 64)), binary(b, "NE", high, u32(b, 0)))
+    return within, binary(b, "Sub", u32(b, 31), within), binary(b, "GE", low, u32(b, 32)), far
 
 
 def shift_left(b: Builder, x: Val, y: Val) -> Val:
     xl, xh = words(x)
-    n, rest, big = _by_words(b, y)
+    n, rest, big, far = _by_words(b, y)
+    zero = u32(b, 0)
     # A shift by 32 - n is undefined for n = 0, so it goes in two steps.
     carried = binary(b, "RShift", binary(b, "RShift", xl, u32(b, 1)), rest)
     lo, hi = binary(b, "LShift", xl, n), binary(b, "BitwiseOr", binary(b, "LShift", xh, n), carried)
-    return pair(x.rep, select(b, big, u32(b, 0), lo), select(b, big, lo, hi))
+    return select(b, far, pair(x.rep, zero, zero), pair(x.rep, select(b, big, zero, lo), select(b, big, lo, hi)))
 
 
 def shift_right(b: Builder, x: Val, y: Val) -> Val:
     xl, xh = words(x)
-    n, rest, big = _by_words(b, y)
+    n, rest, big, far = _by_words(b, y)
     carried = binary(b, "LShift", binary(b, "LShift", xh, u32(b, 1)), rest)
     lo = binary(b, "BitwiseOr", binary(b, "RShift", xl, n), carried)
     if x.rep == "i64":
@@ -135,7 +137,7 @@ def shift_right(b: Builder, x: Val, y: Val) -> Val:
         hi, fill = unsigned(b, binary(b, "RShift", head, n)), unsigned(b, binary(b, "RShift", head, u32(b, 31)))
     else:
         hi, fill = binary(b, "RShift", xh, n), u32(b, 0)
-    return pair(x.rep, select(b, big, hi, lo), select(b, big, fill, hi))
+    return select(b, far, pair(x.rep, fill, fill), pair(x.rep, select(b, big, hi, lo), select(b, big, fill, hi)))
 
 
 def negative(b: Builder, x: Val) -> Val:
@@ -248,10 +250,22 @@ def to_float(b: Builder, x: Val) -> Val:
 
 
 def from_float(b: Builder, x: Val, rep: str) -> Val:
-    """A float truncated towards zero."""
+    """A float truncated towards zero; beyond the range its end, and 0 for NaN."""
+    def less_than(value: Id, limit: float) -> Val:
+        return Val("bool", (b.op(Op.FOrdLessThan, b.bool, value, b.constant(b.f32, limit)),))
+
+    top = 2.0**63 if rep == "i64" else 2.0**64
     size = b.ext(Ext.Trunc, b.f32, b.ext(Ext.FAbs, b.f32, x.id))
     high = b.ext(Ext.Floor, b.f32, b.op(Op.FMul, b.f32, size, b.constant(b.f32, 2.0**-32)))
     low = b.op(Op.FSub, b.f32, size, b.op(Op.FMul, b.f32, high, b.constant(b.f32, 2.0**32)))
     value = Val(rep, (b.op(Op.ConvertFToU, b.u32, low), b.op(Op.ConvertFToU, b.u32, high)))
-    is_negative = Val("bool", (b.op(Op.FOrdLessThan, b.bool, x.id, b.constant(b.f32, 0.0)),))
-    return select(b, is_negative, negate(b, value), value)
+    is_negative, inside = less_than(x.id, 0.0), less_than(size, top)
+    zero, ones = u32(b, 0), u32(b, 2**32 - 1)
+    if rep == "u64":
+        value = select(b, inside, value, pair(rep, ones, ones))
+        value = select(b, is_negative, pair(rep, zero, zero), value)
+    else:
+        value = select(b, is_negative, negate(b, value), value)
+        ends = select(b, is_negative, pair(rep, zero, u32(b, 2**31)), pair(rep, ones, u32(b, 2**31 - 1)))
+        value = select(b, inside, value, ends)
+    return select(b, binary(b, "EQ", x, x), value, pair(rep, zero, zero))

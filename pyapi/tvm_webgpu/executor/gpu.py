@@ -23,6 +23,9 @@ from .encoder import Launch, Recorded, record
 HANDLE_STEP = 64
 CACHED_LISTS = 8
 CACHED_GROUPS = 4096
+SMALLEST = 16
+"""Bytes of the smallest buffer: a binding must hold one element of the shader's array, and none is larger."""
+
 BUFFER_USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
 NOT_FOR_NAGA = re.compile(r"^(enable subgroups|diagnostic\(off, subgroup_uniformity\));\n", re.MULTILINE)
 """Lines that WGSL asks for and wgpu's compiler does not take: it needs neither."""
@@ -72,7 +75,7 @@ class Gpu:
         if size > self._device.limits["max-buffer-size"]:
             return 0
         try:
-            buffer = self._device.create_buffer(size=max(size + -size % 4, 4), usage=BUFFER_USAGE)
+            buffer = self._device.create_buffer(size=max(size + -size % 4, SMALLEST), usage=BUFFER_USAGE)
         except wgpu.GPUOutOfMemoryError:
             return 0
         if self._spare:

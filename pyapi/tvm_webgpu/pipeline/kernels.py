@@ -191,7 +191,8 @@ def build_kernel(module: spirv.KernelModule, max_buffers: int) -> Kernel:
         )
     spirv_tools.validate(module.spirv)
     optimized = spirv_tools.optimize(module.spirv, OPTIMIZER_PASSES)
-    shader = wgsl.translate(optimized)
+    # The uniform keeps its place where the last buffers turned out to be unused.
+    shader = wgsl.translate(optimized, wgsl.Options(uniform_binding=len(module.bindings)))
     # What optimisation left: a buffer that is never written is "read", one that is never used is absent.
     access = {binding.binding: binding.access for binding in shader.bindings if binding.kind == "storage"}
     return Kernel(

@@ -1,4 +1,4 @@
-"""Gives operators along an axis that have no good form as loop nests kernels of their own: sorts, arg-reductions, scans.
+"""Operators along an axis that have no good form as loop nests get kernels of their own: sorts, arg-reductions, scans.
 
 TVM's library writes them sequentially, or for GPUs with other limits and 64-bit arithmetic.
 """
@@ -15,7 +15,7 @@ from tvm.target import Target
 from tvm_webgpu.codegen.schedule import Limits
 from tvm_webgpu.codegen.schedule.arg_reduce import arg_reduce
 from tvm_webgpu.codegen.schedule.scan import OPERATIONS, scan
-from tvm_webgpu.codegen.schedule.sort import Sorted, sort
+from tvm_webgpu.codegen.schedule.sort import Sorted, run_length, sort
 from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
 
 Shape = Sequence[tirx.Expr]
@@ -108,12 +108,20 @@ class _Dispatcher(PyExprMutator):
         shape = _parameters(operand.ty.shape)
         count = shape[axis] if kept is None else kept
         results = [*shape[:axis], count, *shape[axis + 1 :]]
-        types = call.ty.fields if isinstance(call.ty, relax.TupleType) else [call.ty]
+        types = list(call.ty.fields) if isinstance(call.ty, relax.TupleType) else [call.ty]
         values = _buffer("values", results, _dtype(operand)) if wanted in ("values", "both") else None
         places = _buffer("places", results, str(types[-1].dtype)) if wanted in ("indices", "both") else None
-        out = Sorted(values, places, int(count) if isinstance(count, tirx.IntImm) else count)
+        scratch, length = None, shape[axis]
+        if not isinstance(length, tirx.IntImm) or int(length) > run_length(_dtype(operand), self.limits):
+            scratch = _buffer("scratch", [tirx.IntImm("int64", 2), *shape], "int32")
+        out = Sorted(values, places, int(count) if isinstance(count, tirx.IntImm) else count, scratch)
         func = sort(_buffer("x", shape, _dtype(operand)), axis, out, descending, self.limits)
-        return self.kernel(func, "sort", [operand], call.ty)
+        if scratch is None:
+            return self.kernel(func, "sort", [operand], call.ty)
+        room = relax.TensorType([2, *list(operand.ty.shape)], "int32")
+        found = self.builder_.emit(self.kernel(func, "sort", [operand], relax.TupleType([*types, room])))
+        kept_results = [relax.TupleGetItem(found, index) for index in range(len(types))]
+        return relax.Tuple(kept_results) if isinstance(call.ty, relax.TupleType) else kept_results[0]
 
     def median(self, call: relax.Call) -> relax.Expr:
         """The middle of the sorted row, the lower one of two."""
