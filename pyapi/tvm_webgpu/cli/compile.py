@@ -124,17 +124,22 @@ def main(options: argparse.Namespace) -> int:
     path = package.save(options.output)
     if options.types:
         (path / typescript.FILE).write_text(typescript.declarations(package))
-    print(f"{path}: {len(package.entries)} entries, {_summary(package)}")
+    print(f"{path}: {_count(len(package.entries), 'entry', 'entries')}, {_summary(package)}")
     for variant in package.variants:
         print(f"  {variant.name}: {_summary(variant.package)}")
     return 0
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _summary(package: Package) -> str:
     stored = [len(param.stored.values) if param.stored else len(param.data) for param in package.params]
     needs = [*package.features, *(f"{name} {value}" for name, value in package.limits.items())]
     sizes = f"{len(package.wasm) / 1e3:.1f} kB of wasm, {sum(stored) / 1e6:.1f} MB of parameters"
-    return f"{len(package.kernels)} kernels, {sizes}" + (f"; needs {', '.join(needs)}" if needs else "")
+    wants = f"; needs {', '.join(needs)}" if needs else ""
+    return f"{_count(len(package.kernels), 'kernel', 'kernels')}, {sizes}{wants}"
 
 
 def _parse_target(text: str) -> str | dict[str, object]:

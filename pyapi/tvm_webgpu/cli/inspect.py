@@ -134,7 +134,8 @@ def _print_tables(package: Package, kernels: Iterable[Kernel]) -> None:
         fixed = [size for size in entry.storage if isinstance(size, int)]
         weights = sum(len(package.params[index].data) for index in entry.params)
         by_shape = "\n".join(size for size in entry.storage if isinstance(size, str))
-        memory.add_row(entry.name, f"{weights:,}", f"{sum(fixed):,} in {len(fixed)}", escape(by_shape))
+        blocks = f"{sum(fixed):,} in {len(fixed)}" if fixed else "none"
+        memory.add_row(entry.name, f"{weights:,}", blocks, escape(by_shape))
     console.print(memory)
 
     files = table("Files", "file", "bytes", "gzip", right=(1, 2))
