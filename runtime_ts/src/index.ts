@@ -7,8 +7,12 @@ export type { KernelProfile, LaunchProfile, Profile } from "./profile.ts";
 export type { GpuResult } from "./results.ts";
 export type { GpuTensor, Input, ModelObject, Tensor } from "./tensor.ts";
 export type { DType, TypedArray } from "./dtype.ts";
-export type { EntriesOf, IntOutput, ObjectOf, OnGpu, TensorInput, TensorOutput, TypedModel } from "./typed.ts";
-export type { Entry, Manifest, Port, TensorPort } from "./manifest.ts";
+export type {
+  ArrayOf, EntriesOf, EntryTypes, IntOutput, ObjectOf, OnGpu, TensorInput, TensorOutput, TypedModel,
+} from "./typed.ts";
+export type {
+  Entry, Kernel, Manifest, PackageFile, Param, Port, Requirements, SimplePort, TensorPort, Variant,
+} from "./manifest.ts";
 export type { Phase, PhaseProgress, Progress } from "./progress.ts";
 export type { Counters } from "./commands.ts";
 export {

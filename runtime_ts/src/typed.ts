@@ -1,6 +1,8 @@
 /** @file What `tvm-webgpu types` writes is made of: entry functions as types, and a model whose runs they check. */
 import type { DType, HalfArray } from "./dtype.ts";
-import type { Model, RunOptions } from "./model.ts";
+import type { Model, ProfileOptions, RunOptions } from "./model.ts";
+import type { ImageInput, ImageSource } from "./pictures.ts";
+import type { Profile } from "./profile.ts";
 import type { GpuResult } from "./results.ts";
 import type { GpuTensor, ModelObject } from "./tensor.ts";
 
@@ -22,10 +24,14 @@ export interface ArrayOf {
 
 type Extents = readonly number[];
 
-/** A tensor that an entry takes: numbers, or a buffer on the model's device. */
+/** A tensor that an entry takes: numbers, a buffer on the model's device, or an image where one can become it. */
 export type TensorInput<D extends DType, S extends Extents> =
   | { readonly data: ArrayOf[D] | Clamped<D>; readonly shape: Readonly<S>; readonly dtype?: D }
-  | (GpuTensor & { readonly dtype: D; readonly shape: Readonly<S> });
+  | (GpuTensor & { readonly dtype: D; readonly shape: Readonly<S> })
+  | Image<D, S>;
+
+type Image<D extends DType, S extends Extents> =
+  D extends "float32" | "float16" | "uint8" ? (S["length"] extends 3 | 4 ? ImageSource | ImageInput : never) : never;
 
 type Clamped<D extends DType> = D extends "uint8" | "bool" ? Uint8ClampedArray : never;
 
@@ -74,7 +80,7 @@ type Cpu = RunOptions & { readonly outputs?: "cpu" };
 type Gpu = RunOptions & { readonly outputs: "gpu" };
 
 /** A model that knows its entry functions: `const model = await loadModel<MobilenetV2>(url)`. */
-export interface TypedModel<M extends EntriesOf<M>> extends Omit<Model, "run"> {
+export interface TypedModel<M extends EntriesOf<M>> extends Omit<Model, "run" | "profile"> {
   /** Calls the entry named in the options. Errors are those of `Model.run`. */
   run<N extends Name<M>>(inputs: M[N]["inputs"], options: Gpu & { readonly entry: N }): Promise<OnGpu<M[N]["outputs"]>>;
   run<N extends Name<M>>(inputs: M[N]["inputs"], options: Cpu & { readonly entry: N }): Promise<M[N]["outputs"]>;
@@ -85,4 +91,9 @@ export interface TypedModel<M extends EntriesOf<M>> extends Omit<Model, "run"> {
   run(
     inputs: M[DefaultEntry<M>]["inputs"], options?: Cpu & { readonly entry?: DefaultEntry<M> },
   ): Promise<M[DefaultEntry<M>]["outputs"]>;
+  /** Measures the launches of the entry named in the options, of "main", or of the only one; see `Model.profile`. */
+  profile<N extends Name<M>>(inputs: M[N]["inputs"], options: ProfileOptions & { readonly entry: N }): Promise<Profile>;
+  profile(
+    inputs: M[DefaultEntry<M>]["inputs"], options?: ProfileOptions & { readonly entry?: DefaultEntry<M> },
+  ): Promise<Profile>;
 }

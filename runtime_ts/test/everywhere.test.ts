@@ -44,7 +44,7 @@ for (const [site, isolated] of [["a strict site", {}], ["a strict, cross-origin 
 test("a site that allows no WebAssembly is told so", async () => {
   const policy = STRICT_CSP.replace(" 'wasm-unsafe-eval'", "");
   const { error } = (await outcomeIn("page", { "content-security-policy": policy })) as { error: string };
-  assert.match(error, /Error: .*Content.Security.Policy/i);
+  assert.match(error, /^UnsupportedError: .*Content-Security-Policy must allow script-src 'wasm-unsafe-eval'/);
 });
 
 /** The program of another JavaScript runtime: from npm's package for this platform, a variable, or the PATH. */

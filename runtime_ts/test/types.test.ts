@@ -1,7 +1,9 @@
 /** @file Declarations of a package's entries, types/fixture.d.ts as `tvm-webgpu types` writes it: used, and refused. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { loadModel, type GpuResult, type Model, type ObjectOf, type TypedModel } from "../src/index.ts";
+import {
+  loadModel, type GpuResult, type Model, type ObjectOf, type TensorInput, type TypedModel,
+} from "../src/index.ts";
 import { FIXTURE, gpu } from "./support.ts";
 import type { Fixture } from "./types/fixture.d.ts";
 
@@ -38,6 +40,20 @@ test("results on the GPU keep their types, and are inputs again", async () => {
 });
 
 const used = (value: unknown): unknown => value;
+
+/** Images fill only what can hold one; profiles take the same inputs. Never called. */
+export async function images(
+  vision: TypedModel<{ main: { inputs: { photo: TensorInput<"float32", [1, 3, 8, 8]> }; outputs: object } }>,
+  image: ImageData,
+): Promise<void> {
+  await vision.run({ photo: image });
+  await vision.run({ photo: { image, mean: [0.5], std: [0.5] } });
+  await vision.profile({ photo: image }, { runs: 2 });
+  // @ts-expect-error an image is no matrix
+  await model.run({ x: image });
+  // @ts-expect-error an input is missing
+  await vision.profile({});
+}
 
 // Never called: each line must be refused by the compiler for the reason that its comment gives.
 export async function refused(other: TypedModel<{ f: { inputs: { x: number }; outputs: object } }>): Promise<void> {
