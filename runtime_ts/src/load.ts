@@ -97,8 +97,8 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
     variant: variant?.name ?? BASELINE,
     fetchedBytes: downloads.fetched,
     cachedBytes: downloads.cached,
-    kept: downloads.kept().then((refusal) => {
-      if (typeof cache !== "string") void tidy(cache, top, manifest);
+    kept: downloads.kept().then(async (refusal) => {
+      if (typeof cache !== "string") await tidy(cache, top, manifest);
       return refusal;
     }),
     ms: { ...times, manifest: manifestMs, device: deviceMs, total: performance.now() - start },
