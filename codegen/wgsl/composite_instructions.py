@@ -57,7 +57,8 @@ class CompositeInstructions(Instructions):
         values = [self.typed(id, inst) for id in inst.args]
         if isinstance(type, types.Vector):
             width = sum(t.count if isinstance(t, types.Vector) else 1 for _, t in values)
-            if width != type.count or any(types.scalar_of(t) != type.elem for _, t in values):
+            parts = [t.elem if isinstance(t, types.Vector) else t for _, t in values]
+            if width != type.count or any(t != type.elem for t in parts):
                 raise invalid(inst, "the constituents do not fit the type")
             if any(isinstance(t, types.Vector) for _, t in values):
                 self.define(inst, expr.call(self.d.type(type), *(v for v, _ in values)))

@@ -14,6 +14,7 @@ from tvm_webgpu.codegen.wgsl.names import Names
 from tvm_webgpu.codegen.wgsl.types import Array, Matrix, Scalar, Struct, Type, Vector
 from tvm_webgpu.errors import UnsupportedError
 
+MAX_SIZE = 1 << 30  # bytes of a type; naga's limit
 MAX_PARTS = 1 << 16  # of a constant written out
 
 
@@ -56,6 +57,8 @@ class Declarations:
                 self.f16 = self.f16 or elem == types.F16
                 return expr.type_name(type) or ""
             case Array(elem=elem, length=length):
+                if self.layout.of(type)[0] > MAX_SIZE:
+                    raise UnsupportedError(f"{describe(type)} of more than {MAX_SIZE >> 30} GiB")
                 inner = self.type(elem, subtree(tree, None))
                 if self.layout.padded(type):
                     inner = self.padding_struct(type, tree)

@@ -38,6 +38,8 @@ class Instructions(State):
         rule = check.RULES.get(inst.op)
         if rule is not None:
             self.check(inst, rule, inst.ids)
+        if inst.op == "ExtInst" and self.m.imports.get(inst.args[0]) == "GLSL.std.450":
+            self._check_extended(inst)
         if self.m.wide and self.wide(inst):
             return
         row = ROWS.get(inst.op)
@@ -198,18 +200,23 @@ class Instructions(State):
             return expr.compare(form, args[0], args[1], total)
         return expr.binary(form, args[0], args[1])
 
+    def _check_extended(self, inst: Instruction) -> None:
+        name, ids = grammar.GLSL.get(inst.args[1], ""), inst.ids[1:]
+        if not name:
+            raise unsupported(inst, f"GLSL.std.450 number {inst.args[1]} is not known")
+        if len(ids) != check.GLSL_COUNTS.get(name, 1):
+            raise invalid(inst, f"GLSL.std.450 {name} with {len(ids)} operands")
+        if name not in ("MatrixInverse", "PackDouble2x32", "UnpackDouble2x32"):
+            self.check(inst, check.GLSL_RULES.get(name, check.GLSL_RULE), ids)
+
     def op_ExtInst(self, inst: Instruction) -> None:
         library = self.m.imports.get(inst.args[0], "")
         if library.startswith("NonSemantic."):
             return
         if library != "GLSL.std.450":
             raise unsupported(inst, f"the instruction set {library!r} is not known")
-        name = grammar.GLSL.get(inst.args[1], f"number {inst.args[1]}")
+        name = grammar.GLSL[inst.args[1]]
         ids = inst.ids[1:]
-        if len(ids) != check.GLSL_COUNTS.get(name, 1):
-            raise invalid(inst, f"GLSL.std.450 {name} with {len(ids)} operands")
-        if name not in ("MatrixInverse", "PackDouble2x32", "UnpackDouble2x32"):
-            self.check(inst, check.GLSL_RULES.get(name, check.GLSL_RULE), ids)
         method = getattr(self, f"glsl_{name}", None)
         if method is not None:
             method(inst, ids)
