@@ -1,0 +1,30 @@
+/** @file Runs a package on the page of `tvm-webgpu serve` in headless Chromium, and prints what it shows, as JSON. */
+import { createRequire } from "node:module";
+
+const [url] = process.argv.slice(2);
+const { chromium } = createRequire(`${process.cwd()}/package.json`)("playwright-core");
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  headless: false, // Playwright's own headless flags turn the GPU off
+  args: [
+    "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
+    "--disable-dev-shm-usage",
+  ],
+  ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
+});
+try {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(120_000);
+  const problems = [];
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("pageerror", (error) => problems.push(error.message));
+  await page.goto(url);
+  await page.getByLabel("Values of x").selectOption("ones");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.locator("#results .field, #problem:visible, #failure:visible").first().waitFor();
+  const text = await page.locator("body").innerText();
+  process.stdout.write(JSON.stringify({ problems, text, isolated: await page.evaluate("crossOriginIsolated") }));
+} finally {
+  await browser.close();
+}
