@@ -61,7 +61,7 @@ class Row:
 
 _128, _64 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4)
 _32_64, _16_32 = Tile(32, 64, 16, 4, 4, 2), Tile(16, 32, 16, 4, 4, 4)
-_MATRIX = MatrixTile(128, 128, 32, 64, 64)
+_MATRIX, _SMALL_MATRIX = MatrixTile(128, 128, 32, 64, 64), MatrixTile(64, 64, 32, 32, 32)
 _SQUARE, _32 = Tile(64, 64, 16, 8, 4, unroll=True), Tile(32, 32, 16, 4, 4, 4)
 
 
@@ -80,9 +80,10 @@ PRODUCTS: tuple[Row, ...] = (
     # the more slices.
     Row(SplitK(1, 32, 8, 1, 4), lambda s, _: s.y == 1 and s.x >= 8192),
     Row(SplitK(1, 8, 32, 1, 4), lambda s, _: s.y == 1),
-    # Matrix units, where the target has them and the operands are float16 (`fits` tells).
+    # Matrix units, where the target has them and the operands are float16 (`fits` tells): 4096^3 260 TFLOP/s. They want
+    # a workgroup for every core; encoders at sequence length 128 are faster without.
     Row(_MATRIX, lambda s, limits: _fills(_MATRIX, s, limits.cores, 1.5)),
-    Row(MatrixTile(64, 64, 32, 32, 32), lambda s, _: s.k >= 32 and min(s.y, s.x) >= 16),
+    Row(_SMALL_MATRIX, lambda s, limits: s.k >= 32 and s.workgroups(_SMALL_MATRIX) >= limits.cores),
     # Two workgroups for every core: the tile with most multiplications per word read, 47.0 TFLOP/s at 4096^3 on an H100
     # where 64x64 reaches 43.0. It needs Y k-major: rows of k take so many registers that it falls to 33.
     Row(_128, lambda s, limits: s.runs == "own" and _fills(_128, s, 2 * limits.cores - 8)),
