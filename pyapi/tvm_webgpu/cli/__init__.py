@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 import tvm_webgpu
-from tvm_webgpu.cli import compile, inspect, run, serve, spirv2wgsl, types
+from tvm_webgpu.cli import bench, compile, inspect, run, serve, spirv2wgsl, types
 from tvm_webgpu.errors import TvmWebgpuError
 
-COMMANDS = (compile, run, serve, inspect, types, spirv2wgsl)
+COMMANDS = (compile, run, serve, bench, inspect, types, spirv2wgsl)
 
 DESCRIPTION = """\
 Compile machine learning models to WebGPU and WebAssembly, and run, serve or inspect the result.

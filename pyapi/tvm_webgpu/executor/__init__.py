@@ -71,6 +71,11 @@ class Executor:
         self._gpu.write(handle, 0, param.data)
         return Value(instance.TENSOR, handle, dtype=dtypes.dlpack(param.dtype), shape=param.shape)
 
+    @property
+    def adapter(self) -> str:
+        """What the graphics adapter is called."""
+        return self._gpu.adapter_name
+
     def run(self, inputs: Mapping[str, object], entry: str = "main") -> dict[str, np.ndarray | State | int | float]:
         """Runs an entry: arrays, integers and states by input name; results by output name, in the manifest's order.
 

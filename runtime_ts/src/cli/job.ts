@@ -1,7 +1,8 @@
 /** @file A job (a package and runs of it, as JSON) in, a report out: the same in Node and in a browser page. */
 import { InputError } from "../errors.ts";
 import { loadModel, type LoadOptions } from "../load.ts";
-import type { Model } from "../model.ts";
+import type { Memory, Model } from "../model.ts";
+import type { Profile } from "../profile.ts";
 import type { Input, ModelObject } from "../tensor.ts";
 import { readNpy, writeNpy } from "./npy.ts";
 
@@ -19,6 +20,8 @@ export interface JobRun {
   readonly outputs?: Readonly<Record<string, string>>;
   /** How often to run it, with the same inputs; 1 if left out. Only the last run's results count. */
   readonly repeat?: number;
+  /** Also time each launch on the GPU, over so many runs; and where to write that as a Chrome trace. */
+  readonly profile?: { readonly runs: number; readonly trace?: string };
 }
 
 /** The path of a .npy file, a whole number, or a result of an earlier run (by index) of the same job. */
@@ -41,6 +44,8 @@ export interface RunReport {
   /** GPU commands of one repetition. */
   readonly dispatches: number;
   readonly submits: number;
+  readonly memory: Memory;
+  readonly profile?: Omit<Profile, "table" | "trace">;
 }
 
 /** How a job reaches its files: on disk, or through the server that drives the page. */
@@ -104,12 +109,20 @@ async function runOnce(
     throw new InputError(`there is no output "${unknown}", only ${names.join(", ")}`);
   }
   const each = (after: number, start: number): number => (after - start) / repeat;
+  const { dispatches, submits } = model.counters;
+  const entry = run.entry === undefined ? {} : { entry: run.entry };
+  const profile = run.profile && (await model.profile(inputs, { ...entry, runs: run.profile.runs }));
+  if (profile && run.profile.trace !== undefined) {
+    await files.write(run.profile.trace, new TextEncoder().encode(profile.trace()));
+  }
   return {
     results,
     report: {
       entry: run.entry ?? "main", ms, outputs,
-      dispatches: each(model.counters.dispatches, before.dispatches),
-      submits: each(model.counters.submits, before.submits),
+      dispatches: each(dispatches, before.dispatches),
+      submits: each(submits, before.submits),
+      memory: model.memory(),
+      ...(profile ? { profile: { ...profile } } : {}),
     },
   };
 }
