@@ -71,7 +71,7 @@ def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path, caplog
 def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TVMW_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.default_folder() == tmp_path / "tvm-webgpu"
+    assert cache.default_folder() == tmp_path / "tvm-webgpu" / "kernels"
     monkeypatch.setenv("TVMW_CACHE_DIR", str(tmp_path / "own"))
     assert cache.default_folder() == tmp_path / "own"
     monkeypatch.setenv("TVMW_CACHE_DIR", "")

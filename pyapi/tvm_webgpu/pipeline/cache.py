@@ -31,12 +31,12 @@ CALLED = ("apache-tvm", "apache-tvm-ffi", "llvmlite", "ziglang", "numpy")
 
 
 def default_folder() -> Path | None:
-    """TVMW_CACHE_DIR, or `tvm-webgpu` in the user's cache folder; None where that variable is set, but empty."""
+    """TVMW_CACHE_DIR, or `tvm-webgpu/kernels` in the user's cache folder; None where that variable is set, but empty."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named is not None:
         return Path(named) if named else None
     with suppress(RuntimeError):  # no home
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-webgpu"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-webgpu" / "kernels"
     return None
 
 
