@@ -269,7 +269,7 @@ class _Layout:
                 return None
             if construct.kind == "switch" and target in construct.targets and not crossed:
                 return target
-            if construct.kind != "selection":
+            if construct.kind not in ("selection", "continuing"):
                 crossed.append(construct)
         if target == self.entry:
             end = self.blocks[target].end
