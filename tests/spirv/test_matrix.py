@@ -9,10 +9,10 @@ from tvm import tirx
 from tvm.tirx.buffer import buffer_data
 from tvm_webgpu.codegen.schedule.builder import Kernel, i64
 from tvm_webgpu.codegen.spirv import UnsupportedError, emit
-from tvm_webgpu.pipeline.kernels import OPTIMIZER_PASSES
 from tvm_webgpu.spirv_tools import SpirvToolsError, cooperative, optimize, validate
 
 TARGET = tvm.target.Target({"kind": "webgpu", "host": "llvm", "feature.f16": True, "feature.subgroup_matrix": True})
+PASSES = ("--eliminate-local-single-block", "--ccp", "--eliminate-dead-code-aggressive", "--compact-ids")
 SIZE = 16
 
 
@@ -79,7 +79,7 @@ def test_fragments_become_cooperative_matrices(dtype):
 
 def test_optimisation_gives_the_same_form_back():
     kernel = kernel_of(product(64))
-    optimized = optimize(kernel.spirv, OPTIMIZER_PASSES)
+    optimized = optimize(kernel.spirv, PASSES)
     assert cooperative.uses_khr(optimized)
     before, after = (cooperative._Module(module) for module in (kernel.spirv, optimized))
 
