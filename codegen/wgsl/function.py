@@ -319,6 +319,10 @@ class FunctionWriter(SubgroupInstructions):
         else:
             self.emit("loop {")
         self.indent += 1
+        endless = node.counter is None and node.break_if is None and not _leaves(node.body)
+        if endless:
+            # A loop without an exit is an error in WGSL.
+            self.emit("if false { break; }")
         if node.header in self.scopes.copied:
             for phi in header.phis:
                 if phi.id in self.usage.live:
@@ -331,11 +335,11 @@ class FunctionWriter(SubgroupInstructions):
             self.continuing(node)
             self.indent -= 1
             self.emit("}")
-        elif node.counter is None and not _leaves(node.body):
-            # A loop without an exit is an error in WGSL.
-            self.emit("if false { break; }")
         self.indent -= 1
         self.emit("}")
+        result = self.function.type.result
+        if endless and not isinstance(result, types.Void):
+            self.emit(f"return {self.d.value(result, None).text};")
 
     def continuing(self, node: Loop) -> None:
         assert node.continuing is not None
