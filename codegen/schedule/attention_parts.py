@@ -98,7 +98,7 @@ def _bare(expr: tirx.Expr) -> tirx.Expr:
     return expr
 
 
-def _operand(nest: Nest, fold: type) -> tirx.Expr:
+def _operand(nest: Nest, fold: type[tirx.Add] | type[tirx.Max]) -> tirx.Expr:
     """What the reduction adds to its result."""
     value = nest.store.value
     if not isinstance(value, fold) or not isinstance(value.a, tvm.ir.TensorLoad):

@@ -39,7 +39,8 @@ class Shape:
         """Symbolic extents count as TYPICAL, those of s as TYPICAL_BATCH times what is known of it."""
         sizes = [e if isinstance(e, int) else TYPICAL for e in (a.extent for a in (product.y, product.x, product.k))]
         known = [int(e) if isinstance(e, tirx.IntImm) else TYPICAL_BATCH for _, e in product.s.iterators]
-        return Shape(math.prod(known), *sizes, product.operand_y.along)
+        y, x, k = sizes
+        return Shape(math.prod(known), y, x, k, product.operand_y.along)
 
     def workgroups(self, plan: Plan) -> int:
         """Size of the grid."""
