@@ -13,6 +13,15 @@ from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.package import Dim, TensorSpec
 from tvm_webgpu.pipeline.model import Signature
 
+DTYPES = {
+    "bool",
+    "float16",
+    "float32",
+    "bfloat16",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+}
+"""What executors take and give."""
+
 UNKNOWN = "?"
 """An extent of an output that is known only after the values that decide it."""
 
@@ -63,6 +72,8 @@ def _flatten(ty: tvm.ir.Type) -> Iterator[tvm.ir.Type]:
 
 def _spec(name: str, ty: tvm.ir.Type) -> TensorSpec:
     if isinstance(ty, relax.TensorType):
+        if str(ty.dtype) not in DTYPES:
+            raise UnsupportedError(f"{name!r} has dtype {ty.dtype}; packages have {', '.join(sorted(DTYPES))}")
         if ty.shape is None or not isinstance(ty.shape, relax.ShapeExpr):
             if ty.ndim < 0:
                 raise UnsupportedError(f"{name!r} has a rank that is known only after its values: {ty}")

@@ -56,6 +56,8 @@ CHECKED_BYTES = 2 << 30
 class _Importer(onnx_frontend.ONNXGraphImporter):
     def _convert_operator(self, op_name: str, inputs: Sequence, attrs: dict, opset: int) -> relax.Expr:
         where = attrs.get("tvm_custom", {}).get("name") or op_name
+        if attrs.get("training_mode"):
+            raise UnsupportedError(f"ONNX operator {op_name} (node {where!r}) in training mode: export for inference")
         try:
             if (converter := CONVERTERS.get(op_name)) and (result := converter(self.bb, inputs, attrs)) is not None:
                 return self.bb.normalize(result)

@@ -6,7 +6,7 @@ that TVM's importer lacks is often made of others that it has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ from tvm.relax.frontend.onnx import onnx_frontend
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto
 
-EXPANDED = {
-    "Attention": "TVM's is com.microsoft's operator of this name",
+EXPANDED: dict[str, Callable[[NodeProto], bool]] = {
+    "Attention": lambda node: True,  # TVM's is com.microsoft's operator of this name
+    "LayerNormalization": lambda node: len(node.output) > 1,  # TVM's gives nothing for the mean and deviation
 }
-"""Operators that are replaced although TVM's importer has a converter for the name, and why."""
+"""Nodes that are replaced although TVM's importer has a converter for the name."""
 
 DOMAIN = "tvm_webgpu.expanded"
 
@@ -33,7 +34,8 @@ def expand(model: ModelProto) -> ModelProto:
     types = dict(_types(model.graph))
     opsets = {_domain(item.domain): item.version for item in model.opset_import}
     for node in nodes_of(model.graph):
-        if (_domain(node.domain), node.op_type) not in _functions():
+        known = (_domain(node.domain), node.op_type)
+        if known not in _functions() and not (not known[0] and EXPANDED.get(node.op_type, lambda _: False)(node)):
             continue
         function = _function(node, types, opsets[_domain(node.domain)])
         function.domain, function.name = DOMAIN, f"{node.op_type}_{len(model.functions)}"
@@ -71,7 +73,7 @@ def _functions() -> frozenset[tuple[str, str]]:
     """Domain and name of every operator that is to be replaced."""
     from onnx import defs
 
-    imported = set(onnx_frontend._get_convert_map()) - set(EXPANDED)
+    imported = set(onnx_frontend._get_convert_map())
     return frozenset(
         (schema.domain, schema.name)
         for schema in defs.get_all_schemas_with_history()
