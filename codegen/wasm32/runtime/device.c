@@ -85,6 +85,13 @@ void device_trim(void) {
   }
 }
 
+uint64_t device_unused(void) {
+  uint64_t bytes = 0;
+  for (uint32_t index = 0; index < CLASSES; index++)
+    for (const Block *block = unused[index]; block; block = block->next) bytes += block->bytes;
+  return bytes;
+}
+
 void device_write(uint32_t handle, const void *data, uint32_t bytes) {
   commands_flush();
   if (!replay_runs()) webgpu_write(handle, 0, data, bytes);

@@ -31,6 +31,8 @@ EXPORT const char *tvmw_error(void) { return error_text(); }
 
 EXPORT void tvmw_trim(void) { device_trim(); }
 
+EXPORT uint64_t tvmw_unused(void) { return device_unused(); }
+
 EXPORT void tvmw_release(Object *object) { object_release(object); }
 
 /* A tensor whose data starts inside its buffer is copied to one of its own: a binding always begins at 0. */

@@ -124,6 +124,7 @@ struct Block {
 Block *device_acquire(int64_t bytes); /* NULL after fail() */
 void device_release(Block *block);
 void device_trim(void);
+uint64_t device_unused(void); /* bytes that wait for the next request */
 void device_write(uint32_t handle, const void *data, uint32_t bytes);
 
 typedef struct {

@@ -7,7 +7,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def random_inputs(
-    entry: Entry, dims: Mapping[str, int], skip: Mapping[str, object] = {}
+    entry: Entry, dims: Mapping[str, int], skip: Container[str] = ()
 ) -> dict[str, np.ndarray | int]:
     """An input for each port not in `skip`: normal numbers, or 0 and 1 where they are whole; InputError for objects."""
     random = np.random.default_rng(0)
