@@ -13,6 +13,8 @@ import argparse
 import json
 import os
 import subprocess
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,31 @@ def run_cell(bench: Path, node: str, engine: str, work: str, options: Row) -> Ro
     command = [node, "node-one.mjs", engine, work, json.dumps(options)]
     failed: Row = {"engine": engine, "workload": work, "env": "node-dawn"}
     environment = {"XDG_RUNTIME_DIR": "/tmp", **os.environ}
-    try:
-        limit = options["limit"] / 1e3 * 3
-        done = subprocess.run(command, cwd=bench, env=environment, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return {**failed, "error": f"no end after {limit:.0f} s"}
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            return json.loads(line.removeprefix("RESULT "))
-    return {**failed, "error": f"exit status {done.returncode}: {done.stderr.strip()[-300:]}"}
+    limit = options["limit"] / 1e3 * 3
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=bench,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        late = threading.Timer(limit, process.kill)
+        late.start()
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                if line.startswith("RESULT "):
+                    return json.loads(line.removeprefix("RESULT "))
+            status = process.wait()
+            errors.seek(0)
+            return {**failed, "error": f"exit status {status}: {errors.read().strip()[-300:]}"}
+        finally:  # with its result out, an engine's threads may keep the process for minutes
+            late.cancel()
+            process.kill()
+            process.wait()
 
 
 def middle(rows: list[Row]) -> Row:
