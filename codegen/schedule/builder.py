@@ -87,7 +87,8 @@ class Kernel:
     def let(self, name: str, value: tirx.Expr) -> tirx.Expr:
         """A name for a value, computed once."""
         value = self.simplify(value)
-        if isinstance(value, tirx.IntImm | tirx.Var):
+        # TVM's passes that compute bfloat16 in float32 know no names of that type.
+        if isinstance(value, tirx.IntImm | tirx.Var) or str(value.ty.dtype) == "bfloat16":
             return value
         var = tirx.Var(name, value.ty)
         self.emit(tirx.Bind(var, value))
