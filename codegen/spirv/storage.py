@@ -24,12 +24,13 @@ ELEMENT_BYTES = {"i32": 4, "u32": 4, "f32": 4, "f16": 2}
 
 @dataclass(slots=True)
 class Place:
-    """Declared memory."""
+    """Declared memory; `single`: a variable of the element itself, which optimisers keep in a register."""
 
     memory: Memory
     layout: Layout
     variable: Id
     array_type: Id
+    single: bool = False
 
 
 def declare(b: Builder, memory: Memory, layout: Layout) -> Place:
@@ -47,6 +48,8 @@ def declare(b: Builder, memory: Memory, layout: Layout) -> Place:
         b.decorate(variable, Decoration.Binding, memory.binding or 0)
         if not memory.written:
             b.decorate(variable, Decoration.NonWritable)  # glslang decorates the member, naga reads it here
+    elif memory.scope == "local" and declared_elements(memory, layout) == 1:
+        return Place(memory, layout, b.local_variable(element, memory.name), element, single=True)
     else:
         array = b.array(element, declared_elements(memory, layout))
         if memory.scope == "shared":
@@ -58,12 +61,12 @@ def declare(b: Builder, memory: Memory, layout: Layout) -> Place:
 
 def _pointer(b: Builder, place: Place, index: Val, component: Val | None = None) -> Id:
     storage = STORAGE_CLASS[place.memory.scope]
-    path = [index.id] if place.memory.scope != "global" else [b.constant(b.i32, 0), index.id]
+    path = [] if place.single else [index.id] if place.memory.scope != "global" else [b.constant(b.i32, 0), index.id]
     pointee = place.array_type
     if component is not None:
         path.append(component.id)
         pointee = getattr(b, place.layout.element)
-    return b.op(Op.AccessChain, b.pointer(storage, pointee), place.variable, *path)
+    return b.op(Op.AccessChain, b.pointer(storage, pointee), place.variable, *path) if path else place.variable
 
 
 def _exact_quotient(b: Builder, x: Id, divisor: int) -> Val | None:
