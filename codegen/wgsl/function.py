@@ -9,13 +9,16 @@ from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING
 
 from tvm_webgpu.codegen.wgsl import expr, structure, types
+from tvm_webgpu.codegen.wgsl.counters import find_counter
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, invalid, located, unsupported
 from tvm_webgpu.codegen.wgsl.place import Place
 from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding
-from tvm_webgpu.codegen.wgsl.structure import (
+from tvm_webgpu.codegen.wgsl.subgroup_instructions import SubgroupInstructions
+from tvm_webgpu.codegen.wgsl.tree import (
     Counter,
     Edge,
+    Flag,
     If,
     IfFlag,
     Jump,
@@ -26,8 +29,7 @@ from tvm_webgpu.codegen.wgsl.structure import (
     Straight,
     Switch,
 )
-from tvm_webgpu.codegen.wgsl.subgroup_instructions import SubgroupInstructions
-from tvm_webgpu.codegen.wgsl.usage import edge_stores, find_counter, scopes
+from tvm_webgpu.codegen.wgsl.usage import edge_stores, scopes
 
 if TYPE_CHECKING:
     from tvm_webgpu.codegen.wgsl.translator import Translator
@@ -51,7 +53,7 @@ class FunctionWriter(SubgroupInstructions):
         self.name = name
         self.plain = plain
         self.declared_by_store: set[int] = set()
-        self.flags: dict[structure.Flag, str] = {}
+        self.flags: dict[Flag, str] = {}
         self.counters: dict[int, Counter | None] = {}
         self.parameters = list(self._parameters(binding))
         self.tree = structure.build(function, self._counter)
@@ -268,7 +270,7 @@ class FunctionWriter(SubgroupInstructions):
         test = self.operand(id, None)
         return (expr.negate(test) if negated else test).text
 
-    def declare_flags(self, flags: list[structure.Flag]) -> None:
+    def declare_flags(self, flags: list[Flag]) -> None:
         for flag in flags:
             self.flags[flag] = self.names.make("leave")
             self.emit(f"var {self.flags[flag]} = false;")

@@ -26,6 +26,7 @@ GL_COMPUTE = 5
 LOCAL_SIZE, LOCAL_SIZE_ID = 17, 38
 MAX_OUTPUT = 16 << 20  # characters
 MAX_INVOCATIONS = 1 << 14  # of a workgroup; no device has more
+MAX_CALLS = 40
 MAX_INSTANCES = 4096  # of functions, one per combination of pointer arguments
 
 # SPIR-V builtin -> (WGSL builtin, its type, a short name)
@@ -80,6 +81,7 @@ class Translator:
         if m.wide:
             self.names.used.update(HELPERS)
         self.instances: dict[tuple[int, ParameterBinding], str] = {}
+        self.depth = 0  # of the calls that are being written
         self.texts: list[str] = []
         self.size = 0
         self.features: set[str] = set()
@@ -310,9 +312,13 @@ class Translator:
         if key not in self.instances:
             if len(self.instances) >= MAX_INSTANCES:
                 raise unsupported(inst, f"more than {MAX_INSTANCES} combinations of pointer arguments")
+            if self.depth >= MAX_CALLS:
+                raise unsupported(inst, f"calls nested deeper than {MAX_CALLS}", "inline them with spirv-opt")
             name = self.names.make(self.module.names.get(callee.id, ""), "f")
             self.instances[key] = name
+            self.depth += 1
             self.texts.append(self._write(callee, binding, name, entry=False))
+            self.depth -= 1
         return self.instances[key]
 
     def _write(self, function: Function, binding: ParameterBinding, name: str, entry: bool) -> str:

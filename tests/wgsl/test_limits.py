@@ -1,0 +1,71 @@
+"""What is too deep or too large for WGSL or for us ends in a typed error that says so, quickly and without recursion."""
+
+import pytest
+from tvm_webgpu import spirv_tools
+from tvm_webgpu.codegen import wgsl
+from tvm_webgpu.errors import UnsupportedError
+
+HEAD = """
+OpCapability Shader
+OpMemoryModel Logical GLSL450
+OpEntryPoint GLCompute %main "main"
+OpExecutionMode %main LocalSize 1 1 1
+%void = OpTypeVoid
+%bool = OpTypeBool
+%uint = OpTypeInt 32 0
+%main_t = OpTypeFunction %void
+%true = OpConstantTrue %bool
+%c1 = OpConstant %uint 1
+"""
+
+
+def nested_selections(depth: int) -> str:
+    lines = [HEAD, "%main = OpFunction %void None %main_t", "%entry = OpLabel"]
+    for i in range(depth):
+        lines.append(f"OpSelectionMerge %merge{i} None")
+        lines += [f"OpBranchConditional %true %then{i} %merge{i}", f"%then{i} = OpLabel"]
+    for i in reversed(range(depth)):
+        lines += [f"OpBranch %merge{i}", f"%merge{i} = OpLabel"]
+    return "\n".join([*lines, "OpReturn", "OpFunctionEnd"])
+
+
+def nested_calls(depth: int) -> str:
+    lines = [HEAD]
+    for i in range(depth, -1, -1):
+        lines += [f"{'%main' if i == 0 else f'%f{i}'} = OpFunction %void None %main_t", f"%entry{i} = OpLabel"]
+        lines += [f"%r{i} = OpFunctionCall %void %f{i + 1}"] if i < depth else []
+        lines += ["OpReturn", "OpFunctionEnd"]
+    return "\n".join(lines)
+
+
+def nested_types(depth: int) -> str:
+    lines = [HEAD, "%t0 = OpTypeStruct %uint", *(f"%t{i} = OpTypeArray %t{i - 1} %c1" for i in range(1, depth))]
+    return "\n".join([*lines, "%main = OpFunction %void None %main_t", "%entry = OpLabel", "OpReturn", "OpFunctionEnd"])
+
+
+def long_chain(length: int) -> str:
+    """Blocks behind each other, and a sum as long: no depth at all."""
+    lines = [HEAD, "%main = OpFunction %void None %main_t", "%entry = OpLabel"]
+    for i in range(length):
+        lines += [f"%v{i} = OpIAdd %uint %{'c1' if i == 0 else f'v{i - 1}'} %c1", f"OpBranch %b{i}", f"%b{i} = OpLabel"]
+    return "\n".join([*lines, "OpReturn", "OpFunctionEnd"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (nested_selections(400), "control flow nested deeper"),
+        (nested_calls(500), "calls nested deeper"),
+        (nested_types(300), "types nested deeper"),
+    ],
+    ids=["selections", "calls", "types"],
+)
+def test_too_deep(text: str, message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        wgsl.translate(spirv_tools.assemble(text))
+
+
+def test_deep_enough() -> None:
+    assert wgsl.translate(spirv_tools.assemble(nested_selections(90))).text
+    assert wgsl.translate(spirv_tools.assemble(nested_calls(30))).text
+    assert wgsl.translate(spirv_tools.assemble(long_chain(5000))).text
