@@ -7,7 +7,7 @@ import type { Page } from "playwright-core";
 import { writeNpy } from "../src/cli/npy.ts";
 import { openPage, sharedBrowser } from "./browser.ts";
 import { ISOLATED, serve, STRICT_CSP, type Site } from "./serve.ts";
-import { alteredPackage, cleanUp, FIXTURE, ROOT, type Change } from "./support.ts";
+import { alteredPackage, cleanUp, FIXTURE, packageWithVariants, ROOT, type Change } from "./support.ts";
 
 // A camera that shows a pattern, and nobody who must allow it.
 const browser = sharedBrowser(["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]);
@@ -213,6 +213,20 @@ test("a lost device is told, and the next run works", async () => {
   await run(page);
   if (await page.locator("#problem").isVisible()) await run(page);
   assert.equal(await page.locator("#problem").isVisible(), false);
+  await page.close();
+});
+
+test("another variant of the package can be chosen", async () => {
+  const { page, problems } = await open(await packageWithVariants({ fast: {}, needy: { features: ["warp-drive"] } }));
+  const variant = page.getByLabel("Variant");
+  assert.deepEqual(await variant.locator("option").allInnerTexts(), ["baseline", "fast", "needy"]);
+  assert.equal(await variant.inputValue(), "fast");
+  await variant.selectOption("baseline");
+  await page.waitForURL(/variant=baseline/);
+  await page.locator("#main:visible").waitFor();
+  assert.equal(await page.getByLabel("Variant").inputValue(), "baseline");
+  await run(page);
+  assert.deepEqual(problems, []);
   await page.close();
 });
 

@@ -1,6 +1,6 @@
 /** @file What the tests share: a GPU, the fixture's package, and changed copies of it. */
 import { createHash } from "node:crypto";
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -53,6 +53,24 @@ export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "tvm-webgpu-test-"));
   temporary.push(folder);
   return folder;
+}
+
+/** The fixture with variants of these requirements; each has a wasm file of its own. */
+export function packageWithVariants(variants: Record<string, object>): Promise<string> {
+  return alteredPackage(async (manifest, folder) => {
+    const records: object[] = [];
+    for (const [name, given] of Object.entries(variants)) {
+      const requires = { features: [], limits: {}, ...given };
+      const files = (manifest.files as { path: string }[]).map((file) => (
+        file.path === "model.wasm" ? { ...file, path: `${name}-model.wasm` } : file));
+      await copyFile(join(folder, "model.wasm"), join(folder, `${name}-model.wasm`));
+      const text = JSON.stringify({ ...manifest, requires, files });
+      await writeFile(join(folder, `manifest-${name}.json`), text);
+      const sha256 = createHash("sha256").update(text).digest("hex");
+      records.push({ name, requires, manifest: `manifest-${name}.json`, bytes: Buffer.byteLength(text), sha256 });
+    }
+    manifest.variants = records;
+  });
 }
 
 const temporary: string[] = [];

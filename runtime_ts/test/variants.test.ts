@@ -1,34 +1,15 @@
 /** @file Several variants in one package: the best that the device runs is loaded, and nothing of the others. */
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { copyFile, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { loadModel, type LoadOptions } from "../src/index.ts";
 import { serve } from "./serve.ts";
-import { adapter, alteredPackage, cleanUp, gpu, rejects } from "./support.ts";
+import { adapter, alteredPackage, cleanUp, gpu, packageWithVariants, rejects } from "./support.ts";
 
 after(cleanUp);
 
 const X = { data: Float32Array.of(1, 2, 3, 4), shape: [1, 4] };
-
-/** The fixture with variants of these requirements; each has a wasm file of its own. */
-function packageOf(variants: Record<string, object>): Promise<string> {
-  return alteredPackage(async (manifest, folder) => {
-    const records: object[] = [];
-    for (const [name, given] of Object.entries(variants)) {
-      const requires = { features: [], limits: {}, ...given };
-      const files = (manifest.files as { path: string }[]).map((file) => (
-        file.path === "model.wasm" ? { ...file, path: `${name}-model.wasm` } : file));
-      await copyFile(join(folder, "model.wasm"), join(folder, `${name}-model.wasm`));
-      const text = JSON.stringify({ ...manifest, requires, files });
-      await writeFile(join(folder, `manifest-${name}.json`), text);
-      const sha256 = createHash("sha256").update(text).digest("hex");
-      records.push({ name, requires, manifest: `manifest-${name}.json`, bytes: Buffer.byteLength(text), sha256 });
-    }
-    manifest.variants = records;
-  });
-}
 
 /** What loading it by HTTP chooses, and the files that it asks for. */
 async function chosen(folder: string, options: LoadOptions): Promise<{ variant: string; asked: string[] }> {
@@ -49,7 +30,7 @@ const SHARED = ["kernels.wgsl", "manifest.json", "params-0.bin"];
 describe("the best variant", () => {
   let folder: string;
   before(async () => {
-    folder = await packageOf({
+    folder = await packageWithVariants({
       magic: { features: ["warp-drive"] },
       vast: { limits: { maxStorageBuffersPerShaderStage: 9999 } },
       modest: { limits: { maxStorageBuffersPerShaderStage: 4 } },
@@ -75,7 +56,8 @@ describe("the best variant", () => {
   });
 
   test("is the baseline if the device runs no other", async () => {
-    assert.equal((await chosen(await packageOf({ magic: { features: ["warp-drive"] } }), { gpu })).variant, "baseline");
+    const magic = await packageWithVariants({ magic: { features: ["warp-drive"] } });
+    assert.equal((await chosen(magic, { gpu })).variant, "baseline");
   });
 });
 
@@ -91,12 +73,12 @@ describe("refused, with nothing downloaded", () => {
   }
 
   test("a variant that is named and can't run", async () => {
-    const folder = await packageOf({ magic: { features: ["warp-drive"] } });
+    const folder = await packageWithVariants({ magic: { features: ["warp-drive"] } });
     await refused(folder, { variant: "magic" }, "UnsupportedError", /variant "magic" needs feature "warp-drive"/);
   });
 
   test("an unknown one", async () => {
-    const folder = await packageOf({ magic: {} });
+    const folder = await packageWithVariants({ magic: {} });
     await refused(folder, { variant: "x" }, "InputError", /no variant "x", only "baseline", "magic"/);
   });
 
@@ -107,7 +89,7 @@ describe("refused, with nothing downloaded", () => {
 });
 
 test("a variant's manifest is verified", async () => {
-  const folder = await packageOf({ modest: {} });
+  const folder = await packageWithVariants({ modest: {} });
   const path = join(folder, "manifest-modest.json");
   await writeFile(path, (await readFile(path, "utf8")).replace("fixture", "Fixture"));
   await assert.rejects(loadModel(folder, { gpu }), rejects("PackageError", /manifest-modest\.json .*SHA-256/));

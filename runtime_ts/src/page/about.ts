@@ -1,7 +1,7 @@
 /** @file A model in, elements that say what it is out: in one line, and in full. */
 import type { Entry, Port } from "../manifest.ts";
 import type { Model } from "../model.ts";
-import { facts, make, size, table, time } from "./dom.ts";
+import { choice, facts, make, size, table, time } from "./dom.ts";
 
 /** Loading times by the names that LoadReport has for them. */
 const PARTS: Readonly<Record<string, string>> = {
@@ -9,19 +9,29 @@ const PARTS: Readonly<Record<string, string>> = {
   params: "parameters on the GPU", session: "model started", total: "ready",
 };
 
-export function summary(model: Model): HTMLElement[] {
+/** The variants that the package at an address names in its manifest, before the one that was chosen. */
+export async function variantsAt(location: string): Promise<string[]> {
+  const response = await fetch(`${location.replace(/\/*$/, "/")}manifest.json`);
+  const { variants = [] } = (await response.json()) as { variants?: { name: string }[] };
+  return variants.length > 0 ? ["baseline", ...variants.map(({ name }) => name)] : [];
+}
+
+/** In one line. Where there are several variants, another one can be chosen. */
+export function summary(model: Model, variants: readonly string[], choose: (variant: string) => void): HTMLElement[] {
   const { vendor, architecture, description } = model.device.adapterInfo;
   const { files, kernels } = model.manifest;
   const bytes = files.filter(({ role }) => role !== "debug").reduce((sum, file) => sum + file.bytes, 0);
   const { variant, cachedBytes, fetchedBytes, ms } = model.loading;
   const from = cachedBytes > 0 && fetchedBytes === 0 ? " from the cache" : "";
-  return facts([
+  const select = choice(variants, "Variant", variant);
+  select.addEventListener("change", () => { choose(select.value); });
+  const others = variants.length > 0 ? [make("div", {}, make("dt", {}, "Variant"), make("dd", {}, select))] : [];
+  return [...facts([
     ["Size", size(bytes)],
     ["Kernels", String(kernels.length)],
-    ...(variant === "baseline" ? [] : [["Variant", variant] as const]),
     ["Ready in", time(ms.total) + from],
     ["GPU", description || [vendor, architecture].filter(Boolean).join(" ") || "unnamed"],
-  ]);
+  ]), ...others];
 }
 
 export function details(model: Model): HTMLElement[] {

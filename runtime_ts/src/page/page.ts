@@ -4,7 +4,7 @@ import { loadModel } from "../load.ts";
 import type { Entry } from "../manifest.ts";
 import type { CpuTensor, Model } from "../model.ts";
 import type { ModelObject } from "../tensor.ts";
-import { details, memory, summary } from "./about.ts";
+import { details, memory, summary, variantsAt } from "./about.ts";
 import { find, make } from "./dom.ts";
 import { failure } from "./failure.ts";
 import { entryForm, type Form, type Kept } from "./fields.ts";
@@ -28,7 +28,8 @@ let runs = 0;
 async function start(): Promise<void> {
   const query = new URLSearchParams(location.search);
   const variant = query.get("variant");
-  const model = await loadModel(query.get("package") ?? "model/", {
+  const where = query.get("package") ?? "model/";
+  const model = await loadModel(where, {
     ...(variant === null ? {} : { variant }),
     cache: false, // it comes from this machine
     onProgress: loadingBars(find("loading", HTMLElement)),
@@ -36,7 +37,10 @@ async function start(): Promise<void> {
   find("loading", HTMLElement).hidden = true;
   document.title = `${model.name} \u00b7 tvm-webgpu`;
   find("name", HTMLElement).textContent = model.name;
-  find("facts", HTMLElement).replaceChildren(...summary(model));
+  find("facts", HTMLElement).replaceChildren(...summary(model, await variantsAt(where), (name) => {
+    query.set("variant", name);
+    location.search = query.toString();
+  }));
   showAbout(model);
   showEntries(model);
 }
