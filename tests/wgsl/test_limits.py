@@ -1,4 +1,4 @@
-"""What is too deep or too large for WGSL or for us ends in a typed error that says so, quickly and without recursion."""
+"""What is too deep for WGSL or for us ends in a typed error that says so, quickly and without recursion."""
 
 import pytest
 from tvm_webgpu import spirv_tools
