@@ -54,5 +54,6 @@ def to_numpy(tensor: tvm.runtime.Tensor) -> np.ndarray:
 
 def fingerprint(array: np.ndarray, dtype: str | None = None) -> str:
     """A hash of a constant's dtype, shape and bytes."""
-    head = f"{dtype or array.dtype}{array.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{dtype or array.dtype}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # not `tobytes`, which would copy
+    return digest.hexdigest()
