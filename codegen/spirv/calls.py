@@ -40,12 +40,12 @@ def whole_only(f: Function) -> Function:
 
 
 # What drivers do well enough.
-DRIVERS = {"exp": Ext.Exp, "exp2": Ext.Exp2, "log2": Ext.Log2, "sqrt": Ext.Sqrt, "rsqrt": Ext.InverseSqrt,
-           "atan": Ext.Atan, "atan2": Ext.Atan2}
+DRIVERS = {"exp": Ext.Exp, "exp2": Ext.Exp2, "log2": Ext.Log2, "sqrt": Ext.Sqrt, "rsqrt": Ext.InverseSqrt}
 OURS: dict[str, Function] = {
     "erf": elementary.erf, "tanh": elementary.tanh, "sinh": elementary.sinh, "cosh": elementary.cosh,
     "asin": elementary.asin, "acos": elementary.acos, "asinh": elementary.asinh, "acosh": elementary.acosh,
     "atanh": elementary.atanh, "log1p": elementary.log1p, "fmod": elementary.fmod, "tan": elementary.tan,
+    "atan": elementary.atan, "atan2": elementary.atan2,
     "sin": elementary.turned(0, Ext.Sin), "cos": elementary.turned(1, Ext.Cos),
 }
 MATH: dict[str, Function] = {

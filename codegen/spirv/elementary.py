@@ -8,6 +8,7 @@ tests/operators/accuracy.py measures their errors.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log as log_of
 from math import pi
 
 from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, is_nan, select
@@ -87,6 +88,10 @@ LN2 = (0.693145751953125, 1.428606765330187e-06)  # the first of 15 bits
 LEAST_NORMAL = 2.0**-126
 NAN, INFINITY, MINUS_INFINITY = 0x7FC00000, 0x7F800000, 0xFF800000
 
+ATAN_SMALL = (0.0029745735228061676, -0.01658111810684204, 0.0435534343123436,
+              -0.07580569386482239, 0.10678936541080475, -0.14214208722114563,
+              0.19994136691093445, -0.3333316743373871)  # (atan(x) / x - 1) / x**2 of x**2, |x| <= 1
+
 ATANH_SMALL = (1 / 11, 1 / 9, 1 / 7, 1 / 5, 1 / 3)  # (atanh(x) / x - 1) / x**2 of x**2: Taylor, for |x| <= 0.2
 
 
@@ -150,23 +155,55 @@ def asinh(b: Builder, x: Val) -> Val:
     size, one = ext(b, Ext.FAbs, x), num(b, x, 1.0)
     square = mul(b, size, size)
     more = div(b, square, add(b, one, ext(b, Ext.Sqrt, add(b, one, square))))
-    return with_sign_of(b, x, log1p(b, add(b, size, more)))
+    # Beyond, where the square overflows, asinh(x) is log(2 x).
+    huge = add(b, log(b, size), num(b, x, log_of(2)))
+    value = select(b, binary(b, "LT", size, num(b, x, 1e9)), log1p(b, add(b, size, more)), huge)
+    return with_sign_of(b, x, value)
 
 
 def acosh(b: Builder, x: Val) -> Val:
     over = sub(b, x, num(b, x, 1.0))
     root = ext(b, Ext.Sqrt, mul(b, over, add(b, x, num(b, x, 1.0))))
-    return log1p(b, add(b, over, root))
+    return defined(b, binary(b, "GE", x, num(b, x, 1.0)), log1p(b, add(b, over, root)))
+
+
+def defined(b: Builder, where: Val, value: Val) -> Val:
+    """The value, NaN outside of where the function is defined."""
+    return select(b, where, value, float_of(b, value, NAN))
+
+
+def atan2(b: Builder, y: Val, x: Val) -> Val:
+    """The angle of the point (x, y), error 2 ulp: drivers leave the origin and the infinities undefined."""
+    high, wide = ext(b, Ext.FAbs, y), ext(b, Ext.FAbs, x)
+    steep = binary(b, "GT", high, wide)
+    more, less = select(b, steep, high, wide), select(b, steep, wide, high)
+    one, zero = num(b, x, 1.0), num(b, x, 0.0)
+    ratio = select(b, binary(b, "EQ", more, less), one, div(b, less, more))
+    ratio = select(b, binary(b, "EQ", less, zero), zero, ratio)
+    angle = odd_series(b, ratio, ATAN_SMALL)
+    angle = select(b, steep, sub(b, num(b, x, pi / 2), angle), angle)
+    left = binary(b, "LT", bitcast(b, "i32", x), const(b, "i32", 0, x.lanes))
+    return copysign(b, select(b, left, sub(b, num(b, x, pi), angle), angle), y)
+
+
+def atan(b: Builder, x: Val) -> Val:
+    return atan2(b, x, num(b, x, 1.0))
+
+
+def other_leg(b: Builder, x: Val) -> Val:
+    """sqrt(1 - x**2)."""
+    one = num(b, x, 1.0)
+    return ext(b, Ext.Sqrt, mul(b, sub(b, one, x), add(b, one, x)))
 
 
 def asin(b: Builder, x: Val) -> Val:
-    one = num(b, x, 1.0)
-    return ext(b, Ext.Atan2, x, ext(b, Ext.Sqrt, mul(b, sub(b, one, x), add(b, one, x))))
+    inside = binary(b, "LE", ext(b, Ext.FAbs, x), num(b, x, 1.0))
+    return defined(b, inside, atan2(b, x, other_leg(b, x)))
 
 
 def acos(b: Builder, x: Val) -> Val:
-    one = num(b, x, 1.0)
-    return ext(b, Ext.Atan2, ext(b, Ext.Sqrt, mul(b, sub(b, one, x), add(b, one, x))), x)
+    inside = binary(b, "LE", ext(b, Ext.FAbs, x), num(b, x, 1.0))
+    return defined(b, inside, atan2(b, other_leg(b, x), x))
 
 
 def round_away(b: Builder, x: Val) -> Val:
@@ -254,7 +291,8 @@ def log1p(b: Builder, x: Val) -> Val:
 def atanh(b: Builder, x: Val) -> Val:
     size = ext(b, Ext.FAbs, x)
     ratio = div(b, add(b, size, size), sub(b, num(b, x, 1.0), size))
-    return with_sign_of(b, x, mul(b, num(b, x, 0.5), log1p(b, ratio)))
+    value = with_sign_of(b, x, mul(b, num(b, x, 0.5), log1p(b, ratio)))
+    return defined(b, binary(b, "LE", size, num(b, x, 1.0)), value)
 
 
 def power(b: Builder, x: Val, y: Val) -> Val:

@@ -16,6 +16,7 @@ from tvm.target import Target
 from tvm.tirx.build import split_host_device_mods
 
 from tvm_webgpu.codegen import spirv, wasm32
+from tvm_webgpu.codegen.wasm32.libm import call_libm
 
 PASS_CONFIG = {
     # Reusing one intermediate's memory for another makes a buffer read and read_write in one dispatch.
@@ -94,7 +95,7 @@ def _split(mod: tvm.IRModule, target: Target, pipeline: tvm.transform.Pass) -> t
     with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         mod = pipeline(tirx.transform.BindTarget(target)(mod))
         host, devices = split_host_device_mods(mod)
-        host = tirx.transform.SkipAssert()(finalize_host()(host))
+        host = tirx.transform.SkipAssert()(finalize_host()(call_libm(host)))
         functions = {gvar: func for device in devices.values() for gvar, func in device.functions.items()}
         return host, spirv.lower(tvm.IRModule(functions, attrs=mod.attrs), target)
 
