@@ -7,7 +7,7 @@ import type { Downloads } from "./download.ts";
 import { messageOf, PackageError, UnsupportedError } from "./errors.ts";
 import type { Bytes } from "./fetch.ts";
 import { Host } from "./host.ts";
-import { compileKernels } from "./kernels.ts";
+import { compileKernels, warmUp } from "./kernels.ts";
 import { contentBytes, fileOf, type Manifest, type PackageFile } from "./manifest.ts";
 import { loadParams } from "./params.ts";
 import type { Meter, Phase } from "./progress.ts";
@@ -32,6 +32,8 @@ export interface Materials {
   readonly code: Code;
   readonly meter: Meter;
   readonly print: (line: string) => void;
+  /** Whether to use every shader once before the first run does. */
+  readonly warm: boolean;
 }
 
 /** The files that running needs. */
@@ -75,7 +77,7 @@ export function loadCode(manifest: Manifest, downloads: Downloads, meter: Meter)
 export async function buildSession(
   device: GPUDevice, ownsDevice: boolean, materials: Materials, times: Times, signal: AbortSignal,
 ): Promise<Session> {
-  const { manifest, code, meter, print } = materials;
+  const { manifest, code, meter, print, warm } = materials;
   const start = performance.now();
   const timed = async <T>(part: keyof Times, work: Promise<T>): Promise<T> => {
     const value = await work;
@@ -88,8 +90,12 @@ export async function buildSession(
     const shards: GPUBuffer[] = [];
     const [module, kernels, values] = await abortable(Promise.all([
       timed("wasm", code.module),
-      timed("kernels", code.kernels.then((text) =>
-        compileKernels(device, manifest.kernels, text, (bytes) => { meter.add("compile", bytes); }))),
+      timed("kernels", code.kernels.then(async (text) => {
+        const onCompiled = (bytes: number): void => { meter.add("compile", bytes); };
+        const compiled = await compileKernels(device, manifest.kernels, text, onCompiled);
+        if (warm) await warmUp(device, compiled);
+        return compiled;
+      })),
       timed("params", allParams(device, buffers, materials, (buffer) => {
         shards.push(buffer);
         return scope.own(buffer);

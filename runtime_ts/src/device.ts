@@ -6,7 +6,9 @@ import { importModule } from "./import.ts";
 import type { Requirements } from "./manifest.ts";
 
 /** The bits of GPUBufferUsage and GPUMapMode: Node has those globals only if someone installs them. */
-export const USAGE = { MAP_READ: 0x1, COPY_SRC: 0x4, COPY_DST: 0x8, UNIFORM: 0x40, STORAGE: 0x80 } as const;
+export const USAGE = {
+  MAP_READ: 0x1, COPY_SRC: 0x4, COPY_DST: 0x8, UNIFORM: 0x40, STORAGE: 0x80, INDIRECT: 0x100,
+} as const;
 export const MAP_READ = 0x1;
 export const STAGE_COMPUTE = 0x4;
 

@@ -1,5 +1,5 @@
 /** @file WGSL text and the manifest's kernels in, compute pipelines out, all compiled in parallel by the browser. */
-import { STAGE_COMPUTE } from "./device.ts";
+import { guarded, STAGE_COMPUTE, USAGE } from "./device.ts";
 import { GpuError, messageOf, PackageError } from "./errors.ts";
 import type { Kernel } from "./manifest.ts";
 
@@ -69,3 +69,41 @@ function layoutOf(device: GPUDevice, kernel: Kernel, layouts: Map<string, Kernel
   layouts.set(key, made);
   return made;
 }
+
+/**
+ * Launches every kernel once, of no workgroups: some drivers compile when a pipeline is first used, not when it is made
+ * (Mesa's lavapipe: the first run of a small model took 56 s, and then 0.1 s). Resolves when they are done.
+ */
+export async function warmUp(device: GPUDevice, kernels: readonly CompiledKernel[]): Promise<void> {
+  const buffers: GPUBuffer[] = [];
+  const { checked } = guarded(device, "warming up", () => {
+    const groups = new Map<KernelLayout, GPUBindGroup>();
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    // The count 0 comes from a buffer: given as a number it makes browsers print a warning.
+    const none = device.createBuffer({ size: 12, usage: USAGE.INDIRECT });
+    buffers.push(none);
+    for (const { pipeline, layout, bindings, scalars } of kernels) {
+      let group = groups.get(layout);
+      if (!group) {
+        const usages = [...Array<number>(bindings).fill(USAGE.STORAGE), ...(scalars > 0 ? [USAGE.UNIFORM] : [])];
+        const entries = usages.map((usage, binding) => {
+          const buffer = device.createBuffer({ size: WARM_BYTES, usage });
+          buffers.push(buffer);
+          return { binding, resource: { buffer } };
+        });
+        groups.set(layout, group = device.createBindGroup({ layout: layout.group, entries }));
+      }
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, group);
+      pass.dispatchWorkgroupsIndirect(none, 0);
+    }
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  });
+  await checked;
+  await device.queue.onSubmittedWorkDone();
+  for (const buffer of buffers) buffer.destroy();
+}
+/** More than any uniform block or element of a kernel has. */
+const WARM_BYTES = 4096;

@@ -26,6 +26,8 @@ export interface LoadOptions {
    * comes over a network; false for nowhere; or a place of your own, such as `folderCache(path)` in Node.
    */
   readonly cache?: boolean | PackageCache;
+  /** Whether to use every shader once, so that not even drivers that compile late stutter (default true). */
+  readonly warmUp?: boolean;
   readonly signal?: AbortSignal;
   /** Called as bytes arrive, are verified, uploaded and compiled. */
   readonly onProgress?: (progress: Progress) => void;
@@ -86,12 +88,13 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   const usable = typeof cache === "string" ? cache : await withRoom(cache, manifest);
   const downloads = new Downloads(source, cache, meter, signal, typeof usable === "string" ? usable : undefined);
   const print = options.onPrint ?? ((line: string) => { console.log(line); });
+  const warm = options.warmUp ?? true;
   const code = loadCode(manifest, downloads, meter);
   const device = "requestDevice" in offered ? await openDevice(offered, manifest.requires) : offered;
   const deviceMs = performance.now() - start;
   const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
   const session = await owning(device, options, () =>
-    buildSession(device, !options.device, { manifest, downloads, code, meter, print }, times, signal));
+    buildSession(device, !options.device, { manifest, downloads, code, meter, print, warm }, times, signal));
   const renew = (): Promise<Session> => rebuild(source, cache, options, { manifest, code, print });
   const report: LoadReport = {
     variant: variant?.name ?? BASELINE,
@@ -130,7 +133,7 @@ async function rebuild(
   const stop = new AbortController();
   const meter = new Meter(workOf(manifest));
   const downloads = new Downloads(source, cache, meter, stop.signal);
-  const materials: Materials = { manifest, downloads, code, meter, print };
+  const materials: Materials = { manifest, downloads, code, meter, print, warm: options.warmUp ?? true };
   const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
   try {
     return await owning(device, options, () => buildSession(device, true, materials, times, stop.signal));
