@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -331,7 +332,7 @@ def _damaged(root: Path, name: str, error: Exception) -> PackageError:
 
 
 def _plain(path: str) -> str:
-    if path in ("", ".", "..") or "/" in path or "\\" in path or ":" in path:
+    if not re.fullmatch(r"\w[\w.-]*", path, re.ASCII):
         raise PackageError(f"the manifest names a file outside of the package: {path!r}")
     return path
 

@@ -119,7 +119,7 @@ def test_bad_manifest(package: Package, tmp_path: Path, change: dict, message: s
         Package.load(target)
 
 
-@pytest.mark.parametrize("path", ["../secret", "a/b", "..", "c:\\x", ""])
+@pytest.mark.parametrize("path", ["../secret", "a/b", "..", "c:\\x", "", "%2e%2e", "x?y", "a\\b", ".x"])
 def test_paths_can_not_leave_the_folder(package: Package, tmp_path: Path, path: str) -> None:
     target = package.save(tmp_path / "p")
     manifest = json.loads((target / "manifest.json").read_text())

@@ -108,6 +108,9 @@ def _print_tables(package: Package, kernels: Iterable[Kernel]) -> None:
     console.print(f"[bold]{escape(package.name)}[/bold]  (made by {made_by})", highlight=False)
     needs = [*package.features, *(f"{name} {value:,}" for name, value in package.limits.items())]
     console.print(f"needs {', '.join(needs) or 'nothing beyond WebGPU itself'}", highlight=False)
+    for variant in package.variants:
+        more = [*variant.package.features, *(f"{name} {value:,}" for name, value in variant.package.limits.items())]
+        console.print(f"variant {escape(variant.name)} needs {', '.join(more) or 'no more'}", highlight=False)
 
     entries = table("Entries", "entry", "inputs", "outputs", "params", right=(3,))
     for entry in package.entries:

@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--entry", help="the entry to call (default: main, or the only one)")
     parser.add_argument(
+        "--variant",
+        metavar="NAME",
+        help='the variant to run, or "baseline" (default: the best for this GPU; wgpu only)',
+    )
+    parser.add_argument(
         "--executor", choices=("wgpu", "node"), default="wgpu", help="wasmtime and wgpu (default), or Node with Dawn"
     )
 
@@ -55,8 +60,12 @@ def main(options: argparse.Namespace) -> int:
     entry = choose_entry(package, options.entry)
     inputs = read_inputs(entry, options.input)
     targets = _parse_outputs(entry, options.output)
-    runner = _run_node if options.executor == "node" else _run_wgpu
-    outputs = runner(options.package, entry, inputs)
+    if options.executor == "node":
+        if options.variant:
+            raise InputError("--variant is for --executor wgpu; Node runs the best that its device can")
+        outputs = _run_node(options.package, entry, inputs)
+    else:
+        outputs = _run_wgpu(options.package, entry, inputs, options.variant)
     for name, path in targets.items():
         try:
             np.save(path, np.asarray(outputs[name]))
@@ -145,10 +154,10 @@ def _parse_outputs(entry: Entry, arguments: Sequence[str]) -> dict[str, str]:
     return targets
 
 
-def _run_wgpu(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, object]:
+def _run_wgpu(directory: str, entry: Entry, inputs: Mapping[str, Value], variant: str | None) -> Mapping[str, object]:
     from tvm_webgpu.executor import load
 
-    return load(directory).run(dict(inputs), entry=entry.name)
+    return load(directory, variant=variant).run(dict(inputs), entry=entry.name)
 
 
 def _run_node(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, object]:
