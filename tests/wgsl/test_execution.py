@@ -24,8 +24,9 @@ import vulkan  # noqa: E402
 
 GENERATED = 25
 EVERY = int(os.environ.get("TVMW_CORPUS_EVERY", "11"))
-# 64-bit atomics, and a private array of megabytes that software drivers compile for minutes.
-LEFT_OUT = {"00017.spv", "00758.spv"}
+# 64-bit atomics; a private array of megabytes that software drivers compile for minutes; workgroup memory that is read
+# before it is written (zero in WGSL, in SPIR-V what was there).
+LEFT_OUT = {"00017.spv", "00758.spv", "00814.spv"}
 
 
 @pytest.fixture(scope="module")
