@@ -14,10 +14,12 @@ from tests.schedule.check import assert_same
 CHOSEN = {row.plan for row in table.PRODUCTS if not isinstance(row.plan, matrix.MatrixTile)}
 PLANS = sorted(CHOSEN | {gemm.Tile(32, 32, 16, 4, 4, 4, turn=True)}, key=str)
 SHAPES = ["matmul", "matmul_wide", "matmul_transposed", "conv1x1", "matmul_open_sum"]
+# Every plan over two shapes; all shapes for one plan of each way to stage an operand.
+THOROUGH = {gemm.Tile(32, 32, 8, 4, 4, 4), gemm.Tile(32, 32, 16, 4, 4, 4, turn=True), gemm.Tile(16, 32, 16, 4, 4, 4)}
+PAIRS = [(plan, name) for plan in PLANS for name in (SHAPES if plan in THOROUGH else ["matmul_wide", "conv1x1"])]
 
 
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("plan", PLANS, ids=str)
+@pytest.mark.parametrize(("plan", "name"), PAIRS, ids=str)
 def test_plan(plan: table.Plan, name: str) -> None:
     (func,) = cases.functions(name).values()
     product = recognise(func)
