@@ -28,7 +28,7 @@ TRIPLE = "wasm32-unknown-wasi"
 FEATURES = "+simd128,+bulk-memory,+bulk-memory-opt,+nontrapping-fptoint,+sign-ext,+mutable-globals"
 EXPORTS = (
     "_initialize", "malloc", "free", "tvmw_bind_params", "tvmw_call", "tvmw_results", "tvmw_release", "tvmw_error",
-    "tvmw_trim", "tvmw_wanted", "tvmw_supplied",
+    "tvmw_trim", "tvmw_unused", "tvmw_wanted", "tvmw_supplied",
 )  # fmt: skip
 STACK_BYTES = 1 << 18
 

@@ -4,7 +4,7 @@ import type { Commands } from "./commands.ts";
 import { USAGE } from "./device.ts";
 import { product, type DType } from "./dtype.ts";
 import { InputError, messageOf } from "./errors.ts";
-import { placement, type Picture } from "./pictures.ts";
+import { placement, type ImageSource, type Picture, type RawImage } from "./pictures.ts";
 
 const TEXTURE_USAGE = 0x02 | 0x04 | 0x10; // COPY_DST, TEXTURE_BINDING, RENDER_ATTACHMENT, which browsers' copies need
 const GROUP = 256;
@@ -157,10 +157,18 @@ export class ImageWriter {
     if (typeof document === "undefined" && !("importScripts" in globalThis)) {
       throw new InputError("outside of browsers an image is { data, width, height }, 4 bytes a pixel");
     }
+    const copy = (image: GPUCopyExternalImageSource): void => {
+      queue.copyExternalImageToTexture({ source: image }, { texture }, [width, height]);
+    };
     try {
-      queue.copyExternalImageToTexture({ source }, { texture }, [width, height]);
+      copy(source);
     } catch (error) {
-      throw new InputError(`the browser does not hand this image's pixels out: ${messageOf(error)}`);
+      // Some browsers hand video frames to a canvas only, where the GPU is not the one that decodes them.
+      try {
+        copy(drawn(source, width, height));
+      } catch {
+        throw new InputError(`the browser does not hand this image's pixels out: ${messageOf(error)}`);
+      }
     }
     return texture;
   }
@@ -180,6 +188,12 @@ export class ImageWriter {
     const entries = resources.flatMap((resource, binding) => (resource ? [{ binding, resource }] : []));
     return this.#device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
   }
+}
+
+function drawn(source: Exclude<ImageSource, RawImage>, width: number, height: number): OffscreenCanvas {
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d")!.drawImage(source, 0, 0, width, height);
+  return canvas;
 }
 
 /** The Job of the shader. */
