@@ -31,7 +31,7 @@ CALLED = ("apache-tvm", "apache-tvm-ffi", "llvmlite", "ziglang", "numpy")
 
 
 def default_folder() -> Path | None:
-    """TVMW_CACHE_DIR, or `tvm-webgpu/kernels` in the user's cache folder; None where that variable is set, but empty."""
+    """TVMW_CACHE_DIR, or `tvm-webgpu/kernels` among the user's caches; None where that variable is set, but empty."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named is not None:
         return Path(named) if named else None
