@@ -17,6 +17,7 @@ from tvm_webgpu.codegen.spirv.values import Val, const, rep_type
 
 FLOATS = ("f32", "f16")
 COMPARISONS = ("EQ", "NE", "LT", "LE", "GT", "GE")
+ORDERS = ("LT", "LE", "GT", "GE")
 # Results depend on the operands' low bits only: computed in 32 bits whenever the result fits.
 RING = ("Add", "Sub", "Mul", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
@@ -58,6 +59,8 @@ def binary(b: Builder, kind: str, x: Val, y: Val, fx: Fact | None = None, fy: Fa
     if kind == "NE" and rep in FLOATS:
         # Some drivers' != is false for NaN; their == is right.
         return invert(b, binary(b, "EQ", x, y))
+    if kind in ORDERS and rep == "bool":
+        return binary(b, kind, convert(b, x, "u32", ""), convert(b, y, "u32", ""))
     if kind in ("Min", "Max") and rep in FLOATS:
         return _extreme(b, kind, x, y)
     op = OPS[rep][kind]

@@ -66,8 +66,13 @@ class _Dispatcher(PyExprMutator):
             return operand, int(axis) % len(operand.ty.shape)
         return self.builder_.emit(relax.op.flatten(operand)) if len(operand.ty.shape) != 1 else operand, 0
 
+    def comparable(self, operand: relax.Expr) -> relax.Expr:
+        """bfloat16 as float32, whose order is the same."""
+        return self.builder_.emit(relax.op.astype(operand, "float32")) if _dtype(operand) == "bfloat16" else operand
+
     def arg_reduce(self, call: relax.Call, largest: bool) -> relax.Expr:
         operand, axis = self.rows(call)
+        operand = self.comparable(operand)
         shape = _parameters(operand.ty.shape)
         if isinstance(shape[axis], tirx.IntImm) and int(shape[axis]) == 0:
             return call
@@ -105,6 +110,7 @@ class _Dispatcher(PyExprMutator):
 
     def _sorted(self, call: relax.Call, descending: bool, wanted: str, kept: tirx.IntImm | None) -> relax.Expr:
         operand, axis = self.rows(call)
+        operand = self.comparable(operand) if wanted == "indices" else operand
         shape = _parameters(operand.ty.shape)
         count = shape[axis] if kept is None else kept
         results = [*shape[:axis], count, *shape[axis + 1 :]]
