@@ -21,6 +21,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"can't be imported: .*(?:[Cc]onstant|Dynamic|Var)", "the importer wants an input as a constant"),
     (r"can't be imported: (.{0,80})", r"importer: \1"),
     (r"float64", "float64, which WGSL lacks"),
+    (r"SpirvToolsError", "invalid SPIR-V"),
     (r"unknown data type '(\w+)'", r"\1, which packages lack"),
     (r"Actual|Mismatched elements|Arrays are not equal|dtypes? |outputs instead", "other results than ONNX's"),
 )
