@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-
 import pytest
 
 from tests.e2e.compare import assert_close, onnx_reference
@@ -18,9 +16,3 @@ def test_in_node(name: str, size: int, compiled: Compile) -> None:
     feeds = {"input": cnn.image(1, size)}
     (actual,) = EXECUTORS["node"](folder, [Run(feeds)])
     assert_close(actual, onnx_reference(model, feeds), "float32")
-
-
-def test_the_wasm_is_small(compiled: Compile) -> None:
-    """At most 40 kB with gzip; its size depends on the graph alone, so MobileNetV2's at 224x224 is like this one's."""
-    _, folder = compiled("mobilenet_v1", size=128)
-    assert len(gzip.compress((folder / "model.wasm").read_bytes(), 9)) <= 40_000

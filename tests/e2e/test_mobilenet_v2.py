@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from tests.e2e.compare import assert_close, onnx_reference
@@ -35,3 +37,8 @@ def test_one_package_takes_any_batch(executor: str, compiled: Compile) -> None:
     batches = [{"input": cnn.image(n, SMALL, seed=n)} for n in (3, 1)]
     for actual, feeds in zip(EXECUTORS[executor](folder, [Run(feeds) for feeds in batches]), batches):
         assert_close(actual, onnx_reference(model, feeds), "float32")
+
+
+def test_the_wasm_is_small(compiled: Compile) -> None:
+    _, folder = compiled("mobilenet_v2")
+    assert len(gzip.compress((folder / "model.wasm").read_bytes(), 9)) <= 40_000
