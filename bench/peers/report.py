@@ -6,7 +6,6 @@ PYTHONPATH=pyapi python -m bench.peers.report --output=OUT RESULTS.jsonl...
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -132,7 +131,8 @@ def chart(rows: list[Row], path: Path) -> None:
     from matplotlib import pyplot
 
     rows = measured(rows)
-    works = [work for work in WORKS if any(row["workload"] == work for row in rows)]
+    ours = {row["workload"] for row in rows if engine_key(row) == "tvm-webgpu"}
+    works = [work for work in WORKS if work in ours]
     if not works:
         return
     columns = min(4, len(works))
@@ -147,8 +147,8 @@ def chart(rows: list[Row], path: Path) -> None:
         drawn = axis.barh(range(len(bars)), [row["gpu_ms"] for row in bars], color=colours)
         axis.set_yticks(range(len(bars)), names, fontsize=7)
         axis.set_title(WORKS[work], fontsize=9, loc="left", fontweight="bold")
-        ours = min((row["gpu_ms"] for row in bars if engine_key(row) == "tvm-webgpu"), default=math.inf)
-        axis.set_xlim(0, 1.3 * min(max(row["gpu_ms"] for row in bars), 6 * ours))
+        shortest = min(row["gpu_ms"] for row in bars if engine_key(row) == "tvm-webgpu")
+        axis.set_xlim(0, 1.3 * min(max(row["gpu_ms"] for row in bars), 6 * shortest))
         for bar, row in zip(drawn, bars, strict=True):
             left = min(bar.get_width(), 0.85 * axis.get_xlim()[1])
             axis.text(left, bar.get_y() + bar.get_height() / 2, f" {row['gpu_ms']:.3g}", va="center", fontsize=8)

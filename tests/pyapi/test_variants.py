@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package with variants, as the command line writes it."""
     place = tmp_path_factory.mktemp("variants")
     onnx.save(network(), place / "model.onnx")
-    arguments = ["--variant", "f16", "--variant", "limits", "--variant", "huge=storage_buffers=99"]
+    arguments = ["--variant", "f16", "--variant", "more=storage_buffers=10", "--variant", "huge=storage_buffers=99"]
     assert main(["compile", str(place / "model.onnx"), "-o", str(place / "dist"), *arguments]) == 0
     return place / "dist"
 
