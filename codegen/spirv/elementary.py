@@ -321,6 +321,10 @@ def fmod(b: Builder, x: Val, y: Val) -> Val:
     return with_sign_of(b, x, rest)
 
 
+float_remainder = in_f32(keeping_nan(fmod))
+"""TIR's truncating remainder of floats."""
+
+
 def classify(kind: str) -> Function:
     """NaN and infinity by their bits: WGSL compilers may assume that there are none."""
     return in_f32(lambda b, x: binary(b, kind, _bits(b, x), const(b, "u32", 0x7F800000, x.lanes)))

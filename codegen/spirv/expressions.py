@@ -11,6 +11,7 @@ from tvm_webgpu.codegen.spirv import access, arith, intrinsics, wide
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
 from tvm_webgpu.codegen.spirv.conversions import NARROW, coerce, convert, fits, low, narrow
 from tvm_webgpu.codegen.spirv.dtypes import DType
+from tvm_webgpu.codegen.spirv.elementary import float_remainder
 from tvm_webgpu.codegen.spirv.instructions import float_bits
 from tvm_webgpu.codegen.spirv.selection import pick
 from tvm_webgpu.codegen.spirv.values import WIDE, Val, Value, const, join, lanewise, split
@@ -56,6 +57,8 @@ def _binary(e: Emitter, expr: ir.Expr) -> Value:
     far = kind in SHIFTS and not (fy is not None and fy.within(0, 31))
 
     def one(p: Val, q: Val) -> Val:
+        if kind == "Mod" and p.rep in arith.FLOATS:
+            return float_remainder(b, p, q)
         result = arith.shift(b, kind, p, q) if far else arith.binary(b, kind, p, q, fx, fy)
         return result if result.rep == "bool" else arith.wrap(b, result, dtype.name)
 

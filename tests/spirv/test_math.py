@@ -50,9 +50,10 @@ def test_power_of_any_base():
         np.testing.assert_allclose(got, np.power(x.astype("float64"), y).astype("float32"), rtol=1e-5)
 
 
-def test_float_remainders():
+@pytest.mark.parametrize("name", ["fmod", "truncmod"])
+def test_float_remainders(name):
     x, y = ALL, (RNG.integers(1, 5, ALL.size) + 0.5).astype("float32") * np.where(ALL > 1, -1, 1).astype("float32")
-    got = gpu.elementwise(tirx.fmod, [x, y], "float32")
+    got = gpu.elementwise(getattr(tirx, name), [x, y], "float32")
     np.testing.assert_allclose(got, np.fmod(x.astype("float64"), y), rtol=1e-5, atol=1e-5)
 
 
