@@ -3,12 +3,13 @@
  *
  * node limits.mjs OUT.jsonl RUNTIME.mjs PACKAGE...
  *
- * Inputs are made up; a symbol of a shape counts as 1, or as what the environment's SYMBOLS says (`batch=1,sequence=128`).
+ * Inputs are made up; symbols of shapes count as 1, or as what the environment's EXTENT says.
  */
 import { appendFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { makeInputs } from "./launch/measure.mjs";
 
 const [out, runtime, ...packages] = process.argv.slice(2);
 const { loadModel } = await import(pathToFileURL(resolve(runtime)));
@@ -47,8 +48,6 @@ const PEAKS = {
   },
 };
 
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
-
 /** Operations or bytes a second of one of the kernels above: the best of many passes. */
 async function peak(device, { code, groups, work }) {
   const buffers = [0, 1].map(() => device.createBuffer({ size: 32768 * 256 * 16, usage: 0x80 }));
@@ -83,22 +82,6 @@ async function peak(device, { code, groups, work }) {
   return work(groups) / (Math.min(...times) / 1e9);
 }
 
-const ARRAYS = { float32: Float32Array, int64: BigInt64Array, int32: Int32Array };
-
-/** Values for each input of the first entry. */
-function makeInputs(entry) {
-  const symbols = Object.fromEntries((process.env.SYMBOLS ?? "").split(",").filter(Boolean).map((s) => s.split("=")));
-  let seed = 1;
-  const random = () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-  return Object.fromEntries(entry.inputs.map(({ name, dtype, shape: symbolic }) => {
-    const shape = symbolic.map((extent) => (typeof extent === "number" ? extent : Number(symbols[extent] ?? 1)));
-    const size = shape.reduce((product, extent) => product * extent, 1);
-    if (dtype === "float16") return [name, { data: new Uint16Array(size).fill(0x3800), shape }];
-    const make = dtype === "int64" ? () => 1n : dtype === "int32" ? () => 1 : () => 2 * random() - 1;
-    return [name, { data: ARRAYS[dtype].from({ length: size }, make), shape }];
-  }));
-}
-
 const adapter = await globalThis.gpu.requestAdapter({ powerPreference: "high-performance" });
 const device = await adapter.requestDevice({
   requiredFeatures: ["timestamp-query"],
@@ -110,12 +93,12 @@ device.destroy();
 writeFileSync(out, JSON.stringify({ adapter: adapter.info.description || adapter.info.device, peaks }) + "\n");
 for (const folder of packages) {
   const model = await loadModel(pathToFileURL(resolve(folder)).href + "/");
-  const inputs = makeInputs(model.entries[0]);
+  const inputs = makeInputs(model, Number(process.env.EXTENT ?? 1));
   for (let i = 0; i < 20; i++) await model.run(inputs);
   const profile = await model.profile(inputs, { runs: 50 });
   const launches = profile.launches.map(({ kernel, grid, ms, bytes, flops }) => ({ kernel, grid, ms, bytes, flops }));
   appendFileSync(out, JSON.stringify({ model: basename(resolve(folder)), ms: profile.ms, launches }) + "\n");
-  console.log(basename(resolve(folder)), "kernels", median(launches.map(({ ms }) => ms)), "ms median,", profile.ms, "sum");
+  console.log(`${basename(resolve(folder))}: ${launches.length} launches, ${profile.ms.toFixed(3)} ms`);
   model.dispose();
 }
 process.exit(0);
