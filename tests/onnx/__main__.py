@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from . import pool, report
+from tests.support import pool
+from tests.support.results import Result, Results
+
+from . import report
 from .backends import BACKENDS
 from .cases import collect_once
 from .judge import Worker
-from .results import Result, Results
 
 FOLDER = Path(tempfile.gettempdir(), "tvm-webgpu-onnx")
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -27,6 +25,12 @@ from tvm_webgpu.executor.device import open_device
 from tvm_webgpu.package import Package
 
 from .cases import Case
+
+SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json"
+"""Chromium's software driver, for which Dawn is made."""
+
+RUN_LIMIT = 60.0
+"""Seconds for all runs of a case in Node or Chromium, its shaders' compilation with them."""
 
 SMALL = 16
 """The most elements of an input that may be fixed when a case is compiled."""
@@ -173,26 +177,26 @@ def run_wgpu(case: Case) -> Outputs:
             return Outputs([list(executor.run(feeds).values()) for feeds in built.feeds(case)], built.fixed)
 
 
-def run_node(case: Case) -> Outputs:
-    """Our compiler, and the TypeScript runtime in Node with Dawn on SwiftShader, or what VK_DRIVER_FILES names."""
-    from .node import SWIFTSHADER, node
+def run_runtime(case: Case, host: str, driver: str, limit: float) -> Outputs:
+    """Our compiler, and the TypeScript runtime in Node with Dawn or in Chromium."""
+    from .runtime import Lost, runtime
 
     built = build(case)
-    with stage("run"):
-        process = node(os.environ.get("VK_DRIVER_FILES", SWIFTSHADER))
-        values = process.run(built.package, list(built.feeds(case)))
-        return Outputs([list(outputs) for outputs in values], built.fixed)
+    try:
+        with stage("run"):
+            values = runtime(host, driver).run(built.package, list(built.feeds(case)), limit)
+    except Failure as failure:
+        if isinstance(failure.__cause__, Lost):
+            raise Failure(failure.__cause__.how.how, "") from failure
+        raise
+    return Outputs([list(outputs) for outputs in values], built.fixed)
 
 
-def run_chromium(case: Case) -> Outputs:
-    """Our compiler, and the TypeScript runtime in headless Chromium on SwiftShader; a browser for each case."""
-    from tests.e2e.executors import Run, chromium
-
-    built = build(case)
-    with stage("run"), tempfile.TemporaryDirectory() as folder:
-        built.package.save(Path(folder) / "package")
-        results = chromium(Path(folder) / "package", [Run(feeds) for feeds in built.feeds(case)])
-        return Outputs([list(outputs.values()) for outputs in results], built.fixed)
-
-
-BACKENDS: dict[str, Backend] = {"llvm": llvm, "wgpu": run_wgpu, "node": run_node, "chromium": run_chromium}
+BACKENDS: dict[str, Backend] = {
+    "llvm": llvm,
+    "wgpu": run_wgpu,
+    "node": partial(run_runtime, host="node", driver=os.environ.get("SWIFTSHADER", SWIFTSHADER), limit=RUN_LIMIT),
+    "gpu": partial(run_runtime, host="node", driver=os.environ.get("VK_DRIVER_FILES", ""), limit=RUN_LIMIT),
+    "chromium": partial(run_runtime, host="chromium", driver="", limit=RUN_LIMIT),
+}
+"""`node` is Dawn on SwiftShader (or on what the variable of this name points to), `gpu` Dawn on the machine's GPU."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tests.support.results import Result
+
 from .backends import BACKENDS, Failure
 from .cases import Case, collect_once
 from .compare import assert_similar
-from .results import Result
 
 
 def judge(case: Case, backend: str) -> Result:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import onnx
 
+from tests.support.results import Result, Results
+
 from .cases import Case
-from .results import Result, Results
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 
