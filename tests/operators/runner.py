@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 import tvm_webgpu
 from tvm import relax
 from tvm_webgpu.package import Package
+
+from tests.support.results import Result
 
 from .spec import ROUNDING, Case
 from .values import make
@@ -23,11 +25,15 @@ LEAST = {"float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case: "" where it is right, else why not."""
+    """What came of a case: a status (pass, refused, compile, run or wrong), and why it is not "pass"."""
 
     case: Case
-    problem: str = ""
-    refused: bool = False
+    result: Result
+
+    @property
+    def problem(self) -> str:
+        """Empty where the case is right."""
+        return "" if self.result.passed else f"{self.result.status}: {self.result.reason}"
 
 
 def entry(builder: relax.BlockBuilder, case: Case, name: str) -> None:
@@ -86,12 +92,13 @@ def difference(case: Case, got: np.ndarray, want: np.ndarray) -> str:
     return f"{int(wrong.sum())} of {wrong.size} wrong, at {at} {got[at]}, expected {rounded[at]}"
 
 
-Results = list[list[np.ndarray]]
-Runner = Callable[[Package, Sequence[Sequence[np.ndarray]]], list[list[np.ndarray] | Exception]]
+Arrays = Sequence[np.ndarray]
+Runner = Callable[[Package, Sequence[Arrays]], Sequence[list[np.ndarray] | Exception]]
+"""Runs entry `case_N` of a package on the N-th inputs."""
 
 
-def in_python(package: Package, inputs: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray] | Exception]:
-    """Runs entry `case_N` of a package on the N-th inputs, in wasmtime and wgpu."""
+def in_python(package: Package, inputs: Sequence[Arrays]) -> list[list[np.ndarray] | Exception]:
+    """In wasmtime and wgpu."""
     results: list[list[np.ndarray] | Exception] = []
     with tvm_webgpu.load(package) as executor:
         for index, arrays in enumerate(inputs):
@@ -103,8 +110,8 @@ def in_python(package: Package, inputs: Sequence[Sequence[np.ndarray]]) -> list[
     return results
 
 
-def in_node(package: Package, inputs: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray] | Exception]:
-    """The same in Node and Dawn."""
+def in_node(package: Package, inputs: Sequence[Arrays]) -> list[list[np.ndarray]]:
+    """In Node and Dawn; an error of one run is the error of all."""
     from tests.e2e.executors import Run, node
 
     runs = [Run({f"x{i}": x for i, x in enumerate(arrays)}, f"case_{index}") for index, arrays in enumerate(inputs)]
@@ -113,41 +120,50 @@ def in_node(package: Package, inputs: Sequence[Sequence[np.ndarray]]) -> list[li
         return [list(each.values()) for each in node(Path(folder, "package"), runs)]
 
 
-def check(case: Case, results: list[np.ndarray] | Exception, inputs: Sequence[np.ndarray]) -> Outcome:
+RUNNERS: dict[str, Runner] = {"wgpu": in_python, "node": in_node}
+
+
+def check(case: Case, results: list[np.ndarray] | Exception, inputs: Arrays) -> Outcome:
     """Compares a case's results with the reference's."""
     if isinstance(results, Exception):
-        return Outcome(case, f"{type(results).__name__}: {first_line(results)}")
+        return Outcome(case, Result("run", described(results)))
     wants = expected(case, inputs)
     if len(results) != len(wants):
-        return Outcome(case, f"{len(results)} results, expected {len(wants)}")
+        return Outcome(case, Result("wrong", f"{len(results)} results, expected {len(wants)}"))
     problems = [difference(case, np.asarray(got), want) for got, want in zip(results, wants)]
-    return Outcome(case, "; ".join(p for p in problems if p))
+    problem = "; ".join(p for p in problems if p)
+    return Outcome(case, Result("wrong" if problem else "pass", problem))
 
 
-def first_line(error: Exception) -> str:
+def described(error: Exception) -> str:
     """The line of an error that says what it is: TVM's come with a trace."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:500]
 
 
 def run_cases(
     cases: Sequence[Case], target: object = "webgpu", runner: Runner = in_python, seed: int = 0
 ) -> list[Outcome]:
-    """Compiles, runs and compares; a case that can't be compiled does not spoil the others."""
+    """Compiles, runs and compares; a case that can't be compiled or run does not spoil the others."""
     outcomes: list[Outcome] = []
     for start in range(0, len(cases), TOGETHER):
         outcomes += _run(cases[start : start + TOGETHER], target, runner, seed)
     return outcomes
 
 
-def _run(cases: Sequence[Case], target: object, runner: Runner, seed: int) -> list[Outcome]:
+def _run(cases: Sequence[Case], target: object, runner: Runner, seed: int) -> Iterator[Outcome]:
+    stage, given = "compile", [inputs_of(case, seed) for case in cases]
     try:
         package = compile_cases(cases, target)
+        stage = "run"
+        results = runner(package, given)
     except Exception as error:
-        if len(cases) == 1:
+        if len(cases) > 1:
+            middle = len(cases) // 2
+            yield from _run(cases[:middle], target, runner, seed)
+            yield from _run(cases[middle:], target, runner, seed)
+        else:
             refused = isinstance(error, tvm_webgpu.UnsupportedError | tvm_webgpu.InputError)
-            return [Outcome(cases[0], f"{type(error).__name__}: {first_line(error)}", refused)]
-        middle = len(cases) // 2
-        return _run(cases[:middle], target, runner, seed) + _run(cases[middle:], target, runner, seed)
-    given = [inputs_of(case, seed) for case in cases]
-    return [check(case, got, arrays) for case, got, arrays in zip(cases, runner(package, given), given)]
+            yield Outcome(cases[0], Result("refused" if refused else stage, described(error)))
+    else:
+        yield from map(check, cases, results, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from . import elementwise, layout, networks, reductions, selection
@@ -25,6 +26,17 @@ def rows() -> list[Row]:
 def cases() -> list[Case]:
     """Every row for each of its dtypes."""
     return [Case(row, dtype) for row in rows() for dtype in row.dtypes]
+
+
+def named_cases() -> dict[str, Case]:
+    """The cases by a name of their own: those that read alike are numbered."""
+    seen: Counter[str] = Counter()
+    named = {}
+    for case in cases():
+        text = str(case)
+        seen[text] += 1
+        named[text if seen[text] == 1 else f"{text} #{seen[text]}"] = case
+    return named
 
 
 def sample(dtype: str = "") -> list[Case]:
