@@ -52,10 +52,11 @@ def _converts(source: str, target: str) -> Rule:
 
 
 def _first_same(kind: str, rest: str) -> Rule:
-    """The first operand is like the result, the others are scalars or vectors of a kind."""
+    """The first operand is like the result, the others have as many components, of another kind."""
 
     def rule(result: Type, operands: Sequence[Type]) -> bool:
-        return _all(kind, (result, operands[0])) and all(_kind(t) == rest for t in operands[1:])
+        others = all(_kind(t) == rest and _count(t) == _count(result) for t in operands[1:])
+        return _all(kind, (result, operands[0])) and others
 
     return rule
 
@@ -139,13 +140,28 @@ def _copies(result: Type, operands: Sequence[Type]) -> bool:
     return operands[0] == result
 
 
+def _casts(result: Type, operands: Sequence[Type]) -> bool:
+    """Numbers of the same size in all; other casts say themselves why they are refused."""
+    sizes = [_width(t) * _count(t) for t in (result, operands[0])]
+    return isinstance(result, Scalar | Vector) and isinstance(operands[0], Scalar | Vector) and sizes[0] == sizes[1] > 0
+
+
+def _word(result: Type, operands: Sequence[Type]) -> bool:
+    return types.with_sign(result, False) == types.U32
+
+
+def _quantizes(result: Type, operands: Sequence[Type]) -> bool:
+    return result == operands[0] and types.scalar_of(result) == types.F32
+
+
 def _numbers(result: Type, operands: Sequence[Type]) -> bool:
     return _kind(result) in ("int", "float") and _all(_kind(result), (result, *operands))
 
 
 _ARITHMETIC: dict[Rule, str] = {
     _same("int"): "IAdd ISub IMul SDiv UDiv UMod SRem SMod SNegate Not BitwiseAnd BitwiseOr BitwiseXor BitReverse",
-    _same("float"): "FAdd FSub FMul FDiv FRem FMod FNegate QuantizeToF16",
+    _same("float"): "FAdd FSub FMul FDiv FRem FMod FNegate",
+    _quantizes: "QuantizeToF16",
     _same("bool"): "LogicalAnd LogicalOr LogicalNot LogicalEqual LogicalNotEqual",
     _compares("int"): "IEqual INotEqual ULessThan ULessThanEqual UGreaterThan UGreaterThanEqual SLessThan "
     "SLessThanEqual SGreaterThan SGreaterThanEqual",
@@ -170,8 +186,26 @@ _ARITHMETIC: dict[Rule, str] = {
     _tests_bools: "Any All",
     _extended: "IAddCarry ISubBorrow UMulExtended SMulExtended",
     _copies: "CopyObject",
+    _casts: "Bitcast",
+    _word: "ArrayLength",
 }
 RULES: dict[str, Rule] = {op: rule for rule, ops in _ARITHMETIC.items() for op in ops.split()} | {"Select": _select}
+
+_BALLOT = Vector(types.U32, 4)
+
+
+def _agrees(result: Type, operands: Sequence[Type]) -> bool:
+    return result == types.BOOL and _kind(operands[0]) in ("int", "float")
+
+
+def _moves(result: Type, operands: Sequence[Type]) -> bool:
+    return _numbers(result, operands[:1]) and all(_kind(t) == "int" and _count(t) == 1 for t in operands[1:])
+
+
+def _tests_lane(result: Type, operands: Sequence[Type]) -> bool:
+    ballot, lane = operands
+    return result == types.BOOL and ballot == _BALLOT and _kind(lane) == "int" and _count(lane) == 1
+
 
 # Of a subgroup's instructions, without the scope: what is combined or moved comes first.
 _GROUP: dict[Rule, str] = {
@@ -179,15 +213,21 @@ _GROUP: dict[Rule, str] = {
     _same("int"): "GroupNonUniformIAdd GroupNonUniformIMul GroupNonUniformSMin GroupNonUniformUMin GroupNonUniformSMax "
     "GroupNonUniformUMax GroupNonUniformBitwiseAnd GroupNonUniformBitwiseOr GroupNonUniformBitwiseXor",
     _same("float"): "GroupNonUniformFAdd GroupNonUniformFMul GroupNonUniformFMin GroupNonUniformFMax",
-    _numbers: "GroupNonUniformBroadcastFirst SubgroupFirstInvocationKHR GroupNonUniformQuadSwap",
-    lambda result, operands: _numbers(result, operands[:1]) and all(_kind(t) == "int" for t in operands[1:]): (
+    _same("bool"): "GroupNonUniformLogicalAnd GroupNonUniformLogicalOr GroupNonUniformLogicalXor",
+    _numbers: "GroupNonUniformBroadcastFirst SubgroupFirstInvocationKHR",
+    _agrees: "GroupNonUniformAllEqual SubgroupAllEqualKHR",
+    _moves: (
         "GroupNonUniformBroadcast GroupNonUniformShuffle GroupNonUniformShuffleXor GroupNonUniformShuffleUp "
-        "GroupNonUniformShuffleDown GroupNonUniformQuadBroadcast SubgroupReadInvocationKHR"
+        "GroupNonUniformShuffleDown GroupNonUniformQuadBroadcast GroupNonUniformQuadSwap SubgroupReadInvocationKHR"
     ),
-    lambda result, operands: result == Vector(types.U32, 4) and operands[0] == types.BOOL: (
+    lambda result, operands: result == _BALLOT and operands[0] == types.BOOL: (
         "GroupNonUniformBallot SubgroupBallotKHR"
     ),
     lambda result, operands: result == types.BOOL: "GroupNonUniformElect",
+    lambda result, operands: _word(result, ()) and operands[0] == _BALLOT: (
+        "GroupNonUniformBallotBitCount GroupNonUniformBallotFindLSB GroupNonUniformBallotFindMSB"
+    ),
+    _tests_lane: "GroupNonUniformBallotBitExtract",
 }
 GROUP_RULES: dict[str, Rule] = {op: rule for rule, ops in _GROUP.items() for op in ops.split()}
 
@@ -218,10 +258,29 @@ def _cross(result: Type, operands: Sequence[Type]) -> bool:
     return _all("float", (result, *operands)) and isinstance(result, Vector) and result.count == 3
 
 
-def _splits(result: Type, operands: Sequence[Type]) -> bool:
-    if not isinstance(result, types.Struct) or len(result.members) != 2 or _kind(operands[0]) != "float":
-        return False
-    return result.members[0] == operands[0] and _count(result.members[1]) == _count(operands[0])
+def _parts(result: Type, given: Type, second: str) -> bool:
+    """Whether a number splits into one like itself and one of a kind: the whole part, or the exponent."""
+    fits = _kind(given) == "float" and _kind(result) == second and _count(result) == _count(given)
+    return fits and _width(result) == (32 if second == "int" else _width(given))
+
+
+def _splits(second: str) -> Rule:
+    def rule(result: Type, operands: Sequence[Type]) -> bool:
+        if not isinstance(result, types.Struct) or len(result.members) != 2:
+            return False
+        return result.members[0] == operands[0] and _parts(result.members[1], operands[0], second)
+
+    return rule
+
+
+def _splits_to(second: str) -> Rule:
+    """The second part goes to memory."""
+
+    def rule(result: Type, operands: Sequence[Type]) -> bool:
+        given, pointer = operands
+        return result == given and isinstance(pointer, types.Pointer) and _parts(pointer.pointee, given, second)
+
+    return rule
 
 
 def _vec(elem: Scalar, count: int) -> Vector:
@@ -236,12 +295,14 @@ _GLSL: dict[Rule, str] = {
     _cross: "Cross",
     _determinant: "Determinant",
     _refracts: "Refract",
-    _splits: "ModfStruct FrexpStruct",
+    _splits("float"): "ModfStruct",
+    _splits("int"): "FrexpStruct",
     _fixed(types.U32, _F4): "PackSnorm4x8 PackUnorm4x8",
     _fixed(types.U32, _F2): "PackSnorm2x16 PackUnorm2x16 PackHalf2x16",
     _fixed(_F2, types.U32): "UnpackSnorm2x16 UnpackUnorm2x16 UnpackHalf2x16",
     _fixed(_F4, types.U32): "UnpackSnorm4x8 UnpackUnorm4x8",
-    lambda result, operands: _kind(result) == "float" and operands[0] == result: "Modf Frexp",
+    _splits_to("float"): "Modf",
+    _splits_to("int"): "Frexp",
 }
 # All others take and give floats of one type.
 GLSL_RULES: dict[str, Rule] = {name: rule for rule, names in _GLSL.items() for name in names.split()}
@@ -255,3 +316,12 @@ GLSL_COUNTS = {
     )
     for name in names.split()
 }
+
+# Instructions whose methods check more than types: paths into composites, pointers, calls, atomics, matrices' shapes.
+_OWN = """
+AccessChain InBoundsAccessChain Load FunctionCall Undef ExtInst CopyLogical CompositeConstruct CompositeExtract
+CompositeInsert VectorShuffle VectorExtractDynamic VectorInsertDynamic SDot UDot SUDot AtomicLoad AtomicExchange
+AtomicCompareExchange AtomicIIncrement AtomicIDecrement AtomicIAdd AtomicISub AtomicSMin AtomicUMin AtomicSMax
+AtomicUMax AtomicAnd AtomicOr AtomicXor CooperativeMatrixLoadKHR CooperativeMatrixMulAddKHR
+"""
+OWN = frozenset(_OWN.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm_webgpu.codegen.wgsl import expr, types
+from tvm_webgpu.codegen.wgsl.constants import count_of
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.instructions import Instructions
@@ -66,7 +67,7 @@ class CompositeInstructions(Instructions):
         elif isinstance(type, types.SubgroupMatrix):
             if [t for _, t in values] != [type.elem]:
                 raise invalid(inst, "a subgroup matrix is made of one number")
-        elif any(types.child(type, i) != t for i, (_, t) in enumerate(values)) or not values:
+        elif count_of(type) != len(values) or any(types.child(type, i) != t for i, (_, t) in enumerate(values)):
             raise invalid(inst, "the constituents do not fit the type")
         self.define(inst, self.construct(type, [v for v, _ in values]))
 

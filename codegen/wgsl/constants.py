@@ -7,7 +7,7 @@ zero of any type.
 import struct
 from collections.abc import Callable, Mapping
 
-from tvm_webgpu.codegen.wgsl import grammar, types
+from tvm_webgpu.codegen.wgsl import check, grammar, types
 from tvm_webgpu.codegen.wgsl.module import Instruction, Module, invalid, literal, unsupported
 from tvm_webgpu.codegen.wgsl.types import Scalar, Type
 
@@ -106,15 +106,23 @@ class Constants:
     def _operation(self, inst: Instruction, type: Type) -> Value:
         rule = grammar.RULES.get(inst.args[0])
         name, args = (rule.name if rule else f"#{inst.args[0]}"), inst.args[1:]
-        if name in ("CompositeExtract",) and args and args[0] in self.values:
-            found = self.values[args[0]]
+        if name == "CompositeExtract" and args and args[0] in self.values:
+            found, at = self.values[args[0]], self.module.value_types.get(args[0])
             for i in args[1:]:
                 found = found[i] if isinstance(found, tuple) and i < len(found) else None
+                at = None if at is None else types.child(at, i)
+            if at != type:
+                raise invalid(inst, "the part is none, or of another type")
             return found
         operands = [self.values.get(id) for id in args]
         kinds = [self.module.value_types.get(id) for id in args]
         if any(id not in self.values for id in args) or not all(isinstance(k, Scalar) for k in kinds):
             raise unsupported(inst, f"the operation {name} on such operands", "freeze spec constants with spirv-opt")
+        fits = check.RULES.get(name)
+        if rule is None or len(args) != sum(kind == "i" for kind, _ in rule.operands):
+            raise invalid(inst, f"the number of operands does not fit the operation {name}")
+        if fits is not None and not fits(type, [k for k in kinds if k is not None]):
+            raise invalid(inst, f"the types do not fit the operation {name}")
         numbers = [v if isinstance(v, int) else 0 for v in operands]
         widths = [max(k.width, 1) for k in kinds if isinstance(k, Scalar)]
         mask = (1 << max(type.width, 1)) - 1 if isinstance(type, Scalar) else 0

@@ -57,15 +57,20 @@ class Declarations:
                 self.f16 = self.f16 or elem == types.F16
                 return expr.type_name(type) or ""
             case Array(elem=elem, length=length):
-                if self.layout.of(type)[0] > MAX_SIZE:
-                    raise UnsupportedError(f"{describe(type)} of more than {MAX_SIZE >> 30} GiB")
+                self.limit(type, self.layout.of(type)[0])
                 inner = self.type(elem, subtree(tree, None))
                 if self.layout.padded(type):
                     inner = self.padding_struct(type, tree)
                 return f"array<{inner}>" if length is None else f"array<{inner}, {length}>"
             case Struct():
+                self.limit(type, self.layout.of(type)[0])
                 return self._struct(type, tree)
         raise UnsupportedError(f"a value of type {describe(type)}: it has no form in WGSL")
+
+    def limit(self, type: Type, size: int) -> None:
+        """Refuses a type whose size in bytes naga does not take."""
+        if size > MAX_SIZE:
+            raise UnsupportedError(f"{describe(type)} of more than {MAX_SIZE >> 30} GiB")
 
     def padding_struct(self, array: Array, tree: Tree = None) -> str:
         """The name of the struct that pads an array's elements to its stride."""

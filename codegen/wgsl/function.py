@@ -152,6 +152,9 @@ class FunctionWriter(SubgroupInstructions):
         if self.lines and self.lines[-1] == "  return;":
             self.lines.pop()
         result = self.function.type.result
+        if not isinstance(result, types.Void) and not _returns(self.tree):
+            # Control does not get here, which naga does not see.
+            self.emit(f"return {self.d.value(result, None).text};")
         arrow = "" if isinstance(result, types.Void) else f" -> {self.d.type(result)}"
         params = ", ".join(f"{name}: {type}" for name, type in self.parameters)
         if self.entry:
@@ -264,11 +267,15 @@ class FunctionWriter(SubgroupInstructions):
         self.lines[start - 1 :] = [head, *(line[2:] for line in inner[1:-1])]
 
     def condition(self, id: int, negated: bool) -> str:
+        test = self.test(id)
+        return (expr.negate(test) if negated else test).text
+
+    def test(self, id: int) -> Expr:
+        """The value that a branch looks at."""
         if self.m.value_types.get(id) != types.BOOL:
             raise invalid(self.usage.defs.get(id) or Instruction("BranchConditional", 0, 0, (), self.function.offset),
                           "a condition that is no bool")  # fmt: skip
-        test = self.operand(id, None)
-        return (expr.negate(test) if negated else test).text
+        return self.operand(id, None)
 
     def declare_flags(self, flags: list[Flag]) -> None:
         for flag in flags:
@@ -339,9 +346,6 @@ class FunctionWriter(SubgroupInstructions):
             self.emit("}")
         self.indent -= 1
         self.emit("}")
-        result = self.function.type.result
-        if endless and not isinstance(result, types.Void):
-            self.emit(f"return {self.d.value(result, None).text};")
 
     def continuing(self, node: Loop) -> None:
         assert node.continuing is not None
@@ -355,7 +359,7 @@ class FunctionWriter(SubgroupInstructions):
                 if seq is node.continuing and offset <= index < offset + max(len(part.items), 1):
                     self.declarations.setdefault((part, index - offset), []).extend(ids)
         self.sequence(before)
-        test = self.operand(condition, None)
+        test = self.test(condition)
         if test.reads and after.items:
             test = self.keep(test, "done")
         self.flush()
@@ -424,6 +428,14 @@ class FunctionWriter(SubgroupInstructions):
             if inst.op != "Variable" and (not inst.id or inst.id in self.usage.live):
                 self.instruction(inst)
         self.block = block
+
+def _returns(seq: Seq) -> bool:
+    """Whether the last statement returns whatever happens, as far as naga looks."""
+    last = seq.items[-1] if seq.items else None
+    if isinstance(last, If):
+        return _returns(last.then) and _returns(last.orelse)
+    return isinstance(last, Return)
+
 
 def _leaves(seq: Seq, breaks: bool = True) -> bool:
     """Whether a loop's body has a return or, where ``breaks``, a break of the loop."""

@@ -23,6 +23,13 @@ _ATOMICS = {
 class MemoryInstructions(RawMemory):
     """Writes the instructions that read or write memory, or call functions that may."""
 
+    def _typed_place(self, id: int, inst: Instruction) -> Place:
+        """The place of a pointer whose own type has been looked at: the path to it must lead to the same."""
+        place, pointer = self.place(id, inst), self.m.type_of(id, inst)
+        if not isinstance(pointer, types.Pointer) or pointer.pointee != place.type:
+            raise invalid(inst, f"the pointer %{id} is of another type than what it points to")
+        return place
+
     def op_Load(self, inst: Instruction) -> None:
         place = self.place(inst.args[0], inst)
         if place.type != self.result_type(inst):
@@ -68,8 +75,10 @@ class MemoryInstructions(RawMemory):
                 self.write(self._part_place(place, i, inst), self.part(value, place.type, i), inst)
 
     def op_CopyMemory(self, inst: Instruction) -> None:
-        value = self.load(self.place(inst.args[1], inst), inst)
-        self.write(self.place(inst.args[0], inst), value, inst)
+        source, target = (self.place(id, inst) for id in (inst.args[1], inst.args[0]))
+        if source.type != target.type:
+            raise invalid(inst, "the pointers' types differ")
+        self.write(target, self.load(source, inst), inst)
 
     def op_AccessChain(self, inst: Instruction) -> None:
         """Written at its uses."""
@@ -211,13 +220,13 @@ class MemoryInstructions(RawMemory):
             self.define(inst, Expr(text), keep=True)
 
     def glsl_Modf(self, inst: Instruction, ids: tuple[int, ...]) -> None:
-        made = self._structured(inst, ids, "modf", "whole")
-        self.write(self.place(ids[1], inst), expr.member(made, "whole"), inst)
-        self.define(inst, expr.member(made, "fract"))
+        self._split_to(inst, ids, "modf")
 
     def glsl_Frexp(self, inst: Instruction, ids: tuple[int, ...]) -> None:
-        made = self._structured(inst, ids, "frexp", "exp")
-        place = self.place(ids[1], inst)
-        signed = types.with_scalar(place.type, types.I32)
-        self.write(place, self.cast(expr.member(made, "exp"), signed, place.type), inst)
-        self.define(inst, expr.member(made, "fract"))
+        self._split_to(inst, ids, "frexp")
+
+    def _split_to(self, inst: Instruction, ids: tuple[int, ...], name: str) -> None:
+        type, first, second = self.split(inst, ids[0], name)
+        place = self._typed_place(ids[1], inst)
+        self.write(place, self.cast(second, type, place.type), inst)
+        self.define(inst, first)

@@ -132,9 +132,6 @@ class NumberInstructions(CompositeInstructions):
         if any(types.is_wide(t) or types.is_narrow(t) for t in (type, result)):
             self.define(inst, self.from_words(self.to_words(self.single(value), type, inst), result, inst))
             return
-        bits = [scalar.width * _components(t) for scalar, t in ((source, type), (target, result))]
-        if bits[0] != bits[1] or not bits[0]:
-            raise invalid(inst, f"{describe(type)} and {describe(result)} differ in size")
         (value,) = self.runtime("", [value])
         if types.F16 in (source, target) and source != target:
             self.define(inst, self._halves(value, type, result, inst))
@@ -258,9 +255,12 @@ class NumberInstructions(CompositeInstructions):
         columns = [expr.binary("*", a, self.part(b, type, i)) for i in range(type.count)]
         self.define(inst, expr.call(self.d.type(self.result_type(inst)), *columns))
 
-    def _pair(self, inst: Instruction, low: Expr, high: Expr) -> None:
-        """A struct result of two members."""
-        self.define(inst, expr.call(self.d.type(self.result_type(inst)), low, high))
+    def _pair(self, inst: Instruction, type: Type, low: Expr, high: Expr) -> None:
+        """A struct result of two members, numbers of type ``type`` made one of the members' signedness."""
+        result = self.result_type(inst)
+        members = [types.child(result, i) for i in range(2)]
+        parts = [self.cast(part, type, member or type) for part, member in zip((low, high), members)]
+        self.define(inst, expr.call(self.d.type(result), *parts))
 
     def _members(self, inst: Instruction) -> tuple[Type, Expr, Expr]:
         """(operand type as unsigned, first, second) of an instruction on two unsigned numbers."""
@@ -274,15 +274,15 @@ class NumberInstructions(CompositeInstructions):
     def op_IAddCarry(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
         total = self.keep(expr.binary("+", a, b))
-        self._pair(inst, total, Expr(f"{self.d.type(type)}({total.text} < {a.text})"))
+        self._pair(inst, type, total, Expr(f"{self.d.type(type)}({total.text} < {a.text})"))
 
     def op_ISubBorrow(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
-        self._pair(inst, expr.binary("-", a, b), Expr(f"{self.d.type(type)}({a.text} < {b.text})"))
+        self._pair(inst, type, expr.binary("-", a, b), Expr(f"{self.d.type(type)}({a.text} < {b.text})"))
 
     def op_UMulExtended(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
-        self._pair(inst, expr.binary("*", a, b), self._high(type, a, b))
+        self._pair(inst, type, expr.binary("*", a, b), self._high(type, a, b))
 
     def _high(self, type: Type, a: Expr, b: Expr) -> Expr:
         """The high word of a product, from 16-bit halves."""
@@ -296,10 +296,6 @@ class NumberInstructions(CompositeInstructions):
 
     def op_SMulExtended(self, inst: Instruction) -> None:
         type, a, b = self._members(inst)
-        result = self.result_type(inst)
-        member = types.child(result, 0)
-        if member is None:
-            raise invalid(inst, "the result is not a struct of two")
         high = self.keep(self._high(type, a, b)).text
         zero = self.d.value(type, None).text
         signed = types.with_scalar(type, types.I32)
@@ -307,27 +303,23 @@ class NumberInstructions(CompositeInstructions):
         fixed = Expr(
             f"{high} - select({zero}, {b.text}, {test[0]}) - select({zero}, {a.text}, {test[1]})", expr.ADD
         )
-        low = expr.binary("*", a, b)
-        self._pair(inst, self.cast(low, type, member), self.cast(fixed, type, member))
+        self._pair(inst, type, expr.binary("*", a, b), fixed)
 
     # GLSL.std.450 instructions without a row
 
-    def _structured(self, inst: Instruction, ids: tuple[int, ...], name: str, second: str) -> Expr:
-        value = self.operand(ids[0], inst)
-        return self.keep(expr.call(name, *self.runtime("", [value])))
+    def split(self, inst: Instruction, id: int, name: str) -> tuple[Type, Expr, Expr]:
+        """(the second part's type, first part, second part) of ``modf`` or ``frexp``."""
+        type = self.m.type_of(id, inst)
+        made = self.keep(expr.call(name, *self.runtime("", [self.operand(id, inst)])))
+        if name == "modf":
+            return type, expr.member(made, "fract"), expr.member(made, "whole")
+        return types.with_scalar(type, types.I32), expr.member(made, "fract"), expr.member(made, "exp")
 
     def glsl_ModfStruct(self, inst: Instruction, ids: tuple[int, ...]) -> None:
-        made = self._structured(inst, ids, "modf", "whole")
-        self._pair(inst, expr.member(made, "fract"), expr.member(made, "whole"))
+        self._pair(inst, *self.split(inst, ids[0], "modf"))
 
     def glsl_FrexpStruct(self, inst: Instruction, ids: tuple[int, ...]) -> None:
-        made = self._structured(inst, ids, "frexp", "exp")
-        exponent = types.child(self.result_type(inst), 1)
-        source = self.m.type_of(ids[0], inst)
-        if exponent is None:
-            raise invalid(inst, "the result is not a struct of two")
-        signed = types.with_scalar(source, types.I32)
-        self._pair(inst, expr.member(made, "fract"), self.cast(expr.member(made, "exp"), signed, exponent))
+        self._pair(inst, *self.split(inst, ids[0], "frexp"))
 
     def glsl_MatrixInverse(self, inst: Instruction, ids: tuple[int, ...]) -> None:
         value, type = self.typed(ids[0], inst)

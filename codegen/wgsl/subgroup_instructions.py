@@ -41,10 +41,10 @@ class SubgroupInstructions(MemoryInstructions):
             if operation > 2 or not forms[operation]:
                 raise unsupported(inst, "WGSL has no such scan or clustered reduction of a subgroup")
             row, ids = Row(f"{forms[operation]}()", letter, letter if letter in "su" else "r"), inst.ids[1:2]
-        if row is None:
-            return False
         if inst.op in check.GROUP_RULES:
             self.check(inst, check.GROUP_RULES[inst.op], ids)
+        if row is None:
+            return False
         self.together(inst, self.apply(inst, row, ids))
         return True
 
@@ -65,20 +65,14 @@ class SubgroupInstructions(MemoryInstructions):
     op_SubgroupAllEqualKHR = op_GroupNonUniformAllEqual
 
     def op_GroupNonUniformBallotBitCount(self, inst: Instruction) -> None:
-        value, type = self.typed(inst.args[2], inst)
+        value = self.operand(inst.args[2], inst)
         if inst.args[1] != 0:
             raise unsupported(inst, "only the count over a whole ballot has a form in WGSL")
-        self._check_ballot(inst, type, types.U32)
-        total = f"dot(countOneBits({self.cast(value, type, types.Vector(types.U32, 4)).text}), vec4u(1u))"
+        total = f"dot(countOneBits({value.text}), vec4u(1u))"
         self.define(inst, self.cast(Expr(total), types.U32, self.result_type(inst)))
 
-    def _check_ballot(self, inst: Instruction, type: Type, result: Type) -> None:
-        if type != types.Vector(types.U32, 4) or types.with_sign(self.result_type(inst), False) != result:
-            raise invalid(inst, "the operand is no ballot, or the result of another type")
-
     def op_GroupNonUniformBallotBitExtract(self, inst: Instruction) -> None:
-        value, type = self.typed(inst.args[1], inst)
-        self._check_ballot(inst, type, types.BOOL)
+        value = self.operand(inst.args[1], inst)
         lane = self.single(self.unsigned(*self.typed(inst.args[2], inst)))
         made = expr.fill("(($0[$1 >> 5u] >> ($1 & 31u)) & 1u)", (self.single(value), lane))
         self.define(inst, expr.binary("!=", made, Expr("0u")))
@@ -91,9 +85,7 @@ class SubgroupInstructions(MemoryInstructions):
 
     def _find_lane(self, inst: Instruction, call: str, words: str) -> None:
         """The first word with a bit, in the order of ``words``, and the bit's place in it."""
-        value, type = self.typed(inst.args[1], inst)
-        self._check_ballot(inst, type, types.U32)
-        value = self.single(value)
+        value = self.single(self.operand(inst.args[1], inst))
         text = ""
         for word in reversed(words):
             found = f"{call}({value.text}.{word}) + {'xyzw'.index(word) * 32}u"
@@ -101,8 +93,8 @@ class SubgroupInstructions(MemoryInstructions):
         self.define(inst, self.cast(Expr(text, expr.ADD), types.U32, self.result_type(inst)))
 
     def op_GroupNonUniformLogicalXor(self, inst: Instruction) -> None:
-        value, type = self.typed(inst.ids[1], inst)
-        if inst.args[1] != 0 or type != types.BOOL or self.result_type(inst) != types.BOOL:
+        value = self.operand(inst.ids[1], inst)
+        if inst.args[1] != 0 or self.result_type(inst) != types.BOOL:
             raise unsupported(inst, "only the reduction of scalars has a form in WGSL")
         self.together(inst, expr.fill("((subgroupAdd(u32($0)) & 1u) != 0u)", (value,)))
 
@@ -121,7 +113,7 @@ class SubgroupInstructions(MemoryInstructions):
         array = self.place(pointer, inst, found.indices[:-1])
         if not isinstance(array.type, types.Array) or array.type.elem != type.elem or array.raw is not None:
             raise unsupported(inst, f"a matrix in {describe(array.type)}", "use an array of the matrix's components")
-        offset, stride = (self.cast(*self.typed(id, inst), types.U32) for id in (found.indices[-1], rest[1]))
+        offset, stride = (self.index(id, inst, True) for id in (found.indices[-1], rest[1]))
         return array, offset, (_LAYOUTS[layout], stride)
 
     def op_CooperativeMatrixLoadKHR(self, inst: Instruction) -> None:
@@ -144,6 +136,7 @@ class SubgroupInstructions(MemoryInstructions):
         operands = [self.typed(id, inst) for id in inst.args[:3]]
         if not all(isinstance(t, types.SubgroupMatrix) and t.use == i for i, (_, t) in enumerate(operands)):
             raise invalid(inst, "the operands must be matrices of the uses A, B and Accumulator")
-        if operands[2][1] != self.result_type(inst):
-            raise invalid(inst, "the result's type differs from the accumulator's")
+        a, b, total = (t for _, t in operands if isinstance(t, types.SubgroupMatrix))
+        if total != self.result_type(inst) or (a.rows, a.columns, b.columns) != (total.rows, b.rows, total.columns):
+            raise invalid(inst, "the result's type differs from the accumulator's, or the shapes do not fit")
         self.together(inst, expr.call("subgroupMatrixMultiplyAccumulate", *(v for v, _ in operands)))

@@ -280,6 +280,8 @@ class Translator:
                 binding.append(None)
             elif type.storage == "Function":
                 place = writer.place(id, inst)
+                if place.type != type.pointee:
+                    raise invalid(inst, "an argument's type differs from the parameter's")
                 texts.append(place.text.removeprefix("*") if place.prec == expr.UNARY else f"&{place.text}")
                 binding.append(None)
             else:
@@ -303,8 +305,7 @@ class Translator:
             step = self.constants.integer(index)
             steps.append(step)
             if step is None:
-                value, type = writer.typed(index, inst)
-                texts.append(writer.cast(value, type, types.U32).text)
+                texts.append(writer.index(index, inst, True).text)
         return Argument(root, tuple(steps)), texts
 
     def _instance(self, callee: Function, binding: ParameterBinding, inst: Instruction) -> str:

@@ -220,6 +220,7 @@ class Variables:
         atomic = storage and (atomic or (written and any(_has_pieces(b) for b in blocks)))
         name = self.names.make(m.names.get(id, "") or m.names.get(block.id, ""), "buffer")
         size = round_up(max(self.declarations.layout.extent(b) for b in blocks), 4 if storage else 16)
+        self.declarations.limit(block, size)
         elem = "atomic<u32>" if atomic else "u32"
         type = f"array<{elem}>" if storage else f"array<vec4u, {size // 16}>"
         self._bind(id, at, name, type, written or atomic, size)
@@ -238,6 +239,7 @@ class Variables:
         if raw and self.options.push_constants == "immediate":
             raise unsupported(inst, f"an immediate with {d.layout.problem(block, False)}", "make it a uniform")
         name = self.names.make(self.module.names.get(id, ""), "args")
+        d.limit(block, d.layout.extent(block))
         text = f"array<vec4u, {-(-d.layout.extent(block) // 16)}>" if raw else self._type(id, block)
         self._push = id, f"{name}: {text};\n"
         return Place(name, block, None, id, raw=Raw(True) if raw else None)
