@@ -144,7 +144,7 @@ class Declarations:
             if type.kind == "bool":
                 return Expr("true" if bits else "false", const=True)
             self.type(type)
-            if type.kind == "int":
+            if type.kind == "int" or types.is_wide(type):
                 return expr.integer(bits, type)
             return expr.floating(bits, type.width) or self._hidden(bits, type)
         name = self.type(type)

@@ -33,7 +33,7 @@ class Layout:
                 return (max(width // 8, 1), max(width // 8, 1)) if width else (4, 4)
             case Vector(elem=elem, count=count):
                 size = self.of(elem)[0]
-                # Vectors of 64-bit integers are arrays of pairs.
+                # Vectors of 64-bit numbers are arrays of pairs.
                 return size * count, size if types.is_wide(elem) else size * (2 if count == 2 else 4)
             case Matrix(column=column, count=count):
                 size, align = self.of(column)
@@ -95,7 +95,7 @@ class Layout:
                 return f"integers of {width} bits"
             case Vector(elem=elem):
                 if uniform and types.is_wide(elem):
-                    return "vectors of 64-bit integers"
+                    return "vectors of 64-bit numbers"
                 return self.problem(elem, uniform)
             case Matrix(column=column):
                 return self.problem(column, uniform)

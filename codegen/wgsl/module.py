@@ -80,7 +80,7 @@ class Module:
     variables: dict[int, Instruction] = field(default_factory=dict)
     functions: dict[int, Function] = field(default_factory=dict)
     value_types: dict[int, Type] = field(default_factory=dict)  # of every result id that has a type
-    wide: bool = False  # whether there are 64-bit integers
+    wide: bool = False  # whether there are numbers of 64 bits
 
     def type_at(self, id: int, where: Instruction) -> Type:
         """The type with this id."""

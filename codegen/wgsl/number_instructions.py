@@ -126,7 +126,7 @@ class NumberInstructions(CompositeInstructions):
         source, target = types.scalar_of(type), types.scalar_of(result)
         if source is None or target is None:
             raise unsupported(inst, f"a bit cast between {describe(type)} and {describe(result)}")
-        if source.kind == target.kind == "int" and source.width == target.width:
+        if (source.kind == target.kind == "int" or source.width == 64) and source.width == target.width:
             self.define(inst, self.cast(value, type, result))
             return
         if any(types.is_wide(t) or types.is_narrow(t) for t in (type, result)):
@@ -141,7 +141,7 @@ class NumberInstructions(CompositeInstructions):
     def to_words(self, value: Expr, type: Type, inst: Instruction) -> list[Expr]:
         """The bits of a scalar or vector as u32 numbers, the lowest first; the last one's high bits are 0."""
         scalar = types.scalar_of(type)
-        if scalar is None or scalar.kind == "bool" or scalar.width not in (8, 16, 32, 64) or scalar == types.F64:
+        if scalar is None or scalar.kind == "bool" or scalar.width not in (8, 16, 32, 64):
             raise unsupported(inst, f"the bits of {describe(type)}")
         parts = [self.part(value, type, i) for i in range(type.count)] if isinstance(type, types.Vector) else [value]
         if scalar.width == 64:
@@ -168,7 +168,7 @@ class NumberInstructions(CompositeInstructions):
         """A scalar or vector from its bits as u32 numbers."""
         scalar = types.scalar_of(type)
         count = type.count if isinstance(type, types.Vector) else 1
-        known = scalar is not None and scalar.kind != "bool" and scalar != types.F64
+        known = scalar is not None and scalar.kind != "bool"
         if scalar is None or not known or -(-count * scalar.width // 32) > len(words):
             raise unsupported(inst, f"{describe(type)} from bits")
         if scalar.width == 64:

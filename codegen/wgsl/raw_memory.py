@@ -24,7 +24,7 @@ class RawMemory(WideInstructions):
         type, raw = place.type, place.raw
         scalar = types.scalar_of(type)
         assert raw is not None
-        if scalar is None or scalar.kind == "bool" or scalar == types.F64:
+        if scalar is None or scalar.kind == "bool":
             raise unsupported(inst, f"a value of type {describe(type)} in a buffer")
         self.d.type(type)
         size = scalar.width // 8
@@ -79,7 +79,7 @@ class RawMemory(WideInstructions):
         type, raw = place.type, place.raw
         scalar = types.scalar_of(type)
         assert raw is not None
-        if scalar is None or scalar.kind == "bool" or scalar == types.F64:
+        if scalar is None or scalar.kind == "bool":
             raise unsupported(inst, f"a value of type {describe(type)} in a buffer")
         size = scalar.width // 8
         value = self.single(value)

@@ -232,6 +232,7 @@ class _Builder:
                 if args[0] not in (16, 32, 64) or len(args) > 1:
                     raise unsupported(inst, "only IEEE floats of 16, 32 and 64 bits are known")
                 made = types.Scalar("float", args[0])
+                m.wide = m.wide or args[0] == 64
             case "TypeVector":
                 elem = at(args[0])
                 if not isinstance(elem, types.Scalar) or not 2 <= args[1] <= 16:

@@ -19,7 +19,7 @@ from tvm_webgpu.codegen.wgsl.names import Names
 from tvm_webgpu.codegen.wgsl.place import Place
 from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding
 from tvm_webgpu.codegen.wgsl.variables import Variables
-from tvm_webgpu.codegen.wgsl.wide_helpers import HELPERS
+from tvm_webgpu.codegen.wgsl.wide_instructions import HELPERS
 from tvm_webgpu.errors import InvalidModuleError, UnsupportedError
 
 GL_COMPUTE = 5
@@ -112,7 +112,7 @@ class Translator:
             raise UnsupportedError(f"the WGSL would be longer than {MAX_OUTPUT >> 20} MiB")
 
     def helper(self, name: str) -> None:
-        """Has a function of wide_helpers, and those it calls, written out."""
+        """Has a function of wide_helpers or double_helpers, and those it calls, written out."""
         if name not in self.helpers:
             self.helpers[name], needs = HELPERS[name]
             for needed in needs:

@@ -94,9 +94,9 @@ F64 = Scalar("float", 64)
 
 
 def is_wide(type: Type) -> bool:
-    """Whether it is, or is a vector of, integers of 64 bits: pairs of u32 here, low word first."""
+    """Whether it is, or is a vector of, numbers of 64 bits: pairs of u32 here, low word first."""
     scalar = type.elem if isinstance(type, Vector) else type
-    return isinstance(scalar, Scalar) and scalar.kind == "int" and scalar.width == 64
+    return isinstance(scalar, Scalar) and scalar.width == 64
 
 
 def is_narrow(type: Type) -> bool:

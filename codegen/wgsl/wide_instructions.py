@@ -1,4 +1,5 @@
-"""How instructions on 64-bit integers are written: on pairs of u32, low word first, by the helpers of wide_helpers.
+"""How instructions on numbers of 64 bits are written: on pairs of u32, low word first, by the helpers of wide_helpers
+for integers and of double_helpers for floats.
 
 A vector of them is an array of pairs, and its instructions are written for each component.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tvm_webgpu.codegen.wgsl import expr, grammar, types
+from tvm_webgpu.codegen.wgsl import double_helpers, expr, grammar, types, wide_helpers
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
 from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, unsupported
@@ -15,6 +16,7 @@ from tvm_webgpu.codegen.wgsl.number_instructions import NumberInstructions
 from tvm_webgpu.codegen.wgsl.operators import SUBGROUP_MOVES
 from tvm_webgpu.codegen.wgsl.types import Type
 
+HELPERS = wide_helpers.HELPERS | double_helpers.HELPERS
 # Instruction, or number's name in GLSL.std.450 -> its form; an operand $n means a pair, #n any integer as u32.
 _FORMS = {
     "IAdd": "add64($0, $1)", "ISub": "sub64($0, $1)", "IMul": "mul64($0, $1)", "SNegate": "sub64(vec2u(), $0)",
@@ -31,10 +33,16 @@ _FORMS = {
     "SMax": "select($0, $1, sless64($0, $1))",
     "UClamp": "select(select($0, $1, uless64($0, $1)), $2, uless64($2, $0))",
     "SClamp": "select(select($0, $1, sless64($0, $1)), $2, sless64($2, $0))",
-}  # fmt: skip
-# Conversions, of one component: from a pair, or to one.
+} | double_helpers.FORMS  # fmt: skip
+# Conversions of one component: of integers as pairs from and to other floats, then from and to doubles.
 _FROM = {"ConvertUToF": "f32(float64($0))", "ConvertSToF": "sfloat64($0)"}
 _TO = {"ConvertFToU": "ufix64($0)", "ConvertFToS": "sfix64($0)"}
+_WHOLE = {
+    ("ConvertFToU", True): "dufix64($0)", ("ConvertFToS", True): "dsfix64($0)",
+    ("ConvertFToU", False): "duint64($0)", ("ConvertFToS", False): "dint64($0)",
+}  # fmt: skip
+_DOUBLE = {"ConvertUToF": "dnorm64(0u, 1085i, $0)", "ConvertSToF": "dsigned64($0)"}
+_CONVERSIONS = {"UConvert", "SConvert", "FConvert", "ConvertUToF", "ConvertSToF", "ConvertFToU", "ConvertFToS"}
 # Instructions whose usual forms do for pairs and arrays of them.
 _PLAIN = {
     "Load", "Store", "CopyMemory", "CopyLogical", "AccessChain", "InBoundsAccessChain", "CompositeExtract",
@@ -44,7 +52,7 @@ _CALLS = re.compile(r"\w+64")
 
 
 class WideInstructions(NumberInstructions):
-    """Writes the instructions that compute with 64-bit integers."""
+    """Writes the instructions that compute with numbers of 64 bits."""
 
     def wide(self, inst: Instruction) -> bool:
         kinds = [self.m.value_types.get(id) for id in inst.ids]
@@ -60,15 +68,20 @@ class WideInstructions(NumberInstructions):
                 if not types.is_wide(result):
                     return False
                 self._components(inst, result)
-            case "UConvert" | "SConvert" | "ConvertUToF" | "ConvertSToF" | "ConvertFToU" | "ConvertFToS":
+            case op if op in _CONVERSIONS:
                 self._converted(inst, result)
+            case "Dot":
+                self._dot(inst)
             case _:
                 name, ids = inst.op, inst.ids
                 if name == "ExtInst" and self.m.imports.get(inst.args[0]) == "GLSL.std.450":
                     name, ids = grammar.GLSL.get(inst.args[1], ""), inst.ids[1:]
+                if name == "UnpackDouble2x32":
+                    self.define(inst, self.operand(ids[0], inst))
+                    return True
                 form = _FORMS.get(name)
                 if form is None:
-                    raise unsupported(inst, "this instruction on 64-bit integers has no form here")
+                    raise unsupported(inst, f"{name} of numbers of 64 bits has no form here")
                 self.define(inst, self._each(form, [self.typed(id, inst) for id in ids], result))
         return True
 
@@ -119,7 +132,7 @@ class WideInstructions(NumberInstructions):
     def _converted(self, inst: Instruction, result: Type) -> None:
         value, type = self.typed(inst.args[0], inst)
         source, target = types.scalar_of(type), types.scalar_of(result)
-        if source is None or target is None or types.F64 in (source, target):
+        if source is None or target is None:
             raise unsupported(inst, f"a conversion from {describe(type)} to {describe(result)}")
         value = self.single(value)
         count = result.count if isinstance(result, types.Vector) else 1
@@ -129,21 +142,64 @@ class WideInstructions(NumberInstructions):
             made.append(self._number(inst, self.keep(part) if part.const else part, source, target))
         self.define(inst, self.construct(result, made) if isinstance(result, types.Vector) else made[0])
 
+    def _dot(self, inst: Instruction) -> None:
+        (a, type), (b, _) = (self.typed(id, inst) for id in inst.ids)
+        assert isinstance(type, types.Vector)
+        a, b = self.single(a), self.single(b)
+        self.helper("dadd64 dmul64")
+        total = ""
+        for i in range(type.count):
+            product = f"dmul64({self.part(a, type, i).text}, {self.part(b, type, i).text})"
+            total = f"dadd64({total}, {product})" if total else product
+        self.define(inst, Expr(total, reads=a.reads | b.reads))
+
     def _number(self, inst: Instruction, value: Expr, source: types.Scalar, target: types.Scalar) -> Expr:
+        """One component converted."""
+        if types.F64 in (source, target):
+            return self._double(inst, value, source, target)
         if inst.op in _FROM:
             made = expr.fill(self.helper(_FROM[inst.op]), (value,))
             return expr.call("f16", made) if target == types.F16 else made
         if inst.op in _TO:
             value = expr.call("f32", value) if source == types.F16 else value
             return expr.fill(self.helper(_TO[inst.op]), (value,))
-        if types.is_wide(source) and types.is_wide(target):
-            return value
         if types.is_wide(source):
-            low = expr.member(value, "x")
-            return self.wrap(expr.call("i32", low) if target.signed else low, target)
-        signed = inst.op == "SConvert"
+            return self._narrowed(value, target)
+        return self._widened(value, source, inst.op == "SConvert")
+
+    def _narrowed(self, value: Expr, target: types.Scalar) -> Expr:
+        """An integer of 64 bits as another."""
+        if types.is_wide(target):
+            return value
+        low = expr.member(value, "x")
+        return self.wrap(expr.call("i32", low) if target.signed else low, target)
+
+    def _widened(self, value: Expr, source: types.Scalar, signed: bool) -> Expr:
+        """An integer as a pair, extended as ``signed`` says."""
+        if types.is_wide(source):
+            return value
         value = self.cast(value, source, types.with_sign(source, signed))
         if not signed:
             return expr.call("vec2u", value, Expr("0u", const=True))
         value = self.single(value)
         return expr.fill("vec2u(u32($0), u32($0 >> 31u))", (value,))
+
+    def _double(self, inst: Instruction, value: Expr, source: types.Scalar, target: types.Scalar) -> Expr:
+        """One component from a double, or to one."""
+        if inst.op in _DOUBLE:
+            value = self._widened(value, source, inst.op == "ConvertSToF")
+            return expr.fill(self.helper(_DOUBLE[inst.op]), (value,))
+        if inst.op in ("ConvertFToU", "ConvertFToS"):
+            made = expr.fill(self.helper(_WHOLE[inst.op, types.is_wide(target)]), (value,))
+            if types.is_wide(target):
+                return made
+            made_type = types.with_sign(types.U32, inst.op == "ConvertFToS")
+            return self.wrap(self.cast(made, made_type, types.with_sign(made_type, target.signed)), target)
+        if source == target:
+            return value
+        if target == types.F64:
+            value = expr.call("f32", value) if source == types.F16 else value
+            return expr.fill(self.helper("dwiden64($0)"), (value,))
+        form = "f16(dnarrow64(dodd64($0)))" if target == types.F16 else "dnarrow64($0)"
+        self.d.type(target)
+        return expr.fill(self.helper(form), (value,))
