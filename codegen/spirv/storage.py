@@ -126,13 +126,15 @@ def _get_half(b: Builder, word: Val, offset: Val) -> Val:
 
 
 def _put_half(b: Builder, x: Val) -> Val:
-    """Nearest f16; WGSL leaves packing of what overflows undefined, so infinity is put in by hand."""
+    """Nearest f16; WGSL leaves packing of what overflows and of NaN undefined, so these are put in by their bits."""
     both = b.op(Op.CompositeConstruct, b.vector(b.f32, 2), x.id, b.constant(b.f32, 0.0))
     packed = Val("u32", (b.ext(Ext.PackHalf2x16, b.u32, both),))
-    size = b.ext(Ext.FAbs, b.f32, x.id)
-    too_large = Val("bool", (b.op(Op.FOrdGreaterThanEqual, b.bool, size, b.constant(b.f32, 65520.0)),))
-    sign = binary(b, "BitwiseAnd", binary(b, "RShift", bitcast(b, "u32", x), wide.u32(b, 16)), wide.u32(b, 0x8000))
-    return select(b, too_large, binary(b, "BitwiseOr", sign, wide.u32(b, 0x7C00)), packed)
+    bits = bitcast(b, "u32", x)
+    size = binary(b, "BitwiseAnd", bits, wide.u32(b, 0x7FFFFFFF))
+    sign = binary(b, "BitwiseAnd", binary(b, "RShift", bits, wide.u32(b, 16)), wide.u32(b, 0x8000))
+    nan = binary(b, "GT", size, wide.u32(b, 0x7F800000))
+    special = binary(b, "BitwiseOr", sign, select(b, nan, wide.u32(b, 0x7E00), wide.u32(b, 0x7C00)))
+    return select(b, binary(b, "GE", size, wide.u32(b, 0x477FF000)), special, packed)  # 65520: the first to overflow
 
 
 def _get_brain(b: Builder, word: Val, offset: Val) -> Val:

@@ -19,7 +19,7 @@ from tvm_webgpu.serve import runtime_bundle
 
 from tests.e2e.executors import node_environment
 
-from .pool import Died
+from tests.support.pool import Died
 
 STARTUP = 60.0
 """Seconds for Node or the browser to start."""

@@ -79,9 +79,10 @@ async function chromium() {
 
 const run = await { node, chromium }[host]();
 process.stdout.write(`${JSON.stringify({ ready: true })}\n`);
-for await (const folder of createInterface({ input: process.stdin })) {
+const folders = createInterface({ input: process.stdin });
+folders.on("close", () => process.exit(0)); // whoever asked is gone, even if the case at hand never ends
+for await (const folder of folders) {
   const { runs } = JSON.parse(await readFile(join(folder, "job.json"), "utf8"));
   const answer = await run(folder, runs).catch((error) => ({ error: `${error.name}: ${error.message}` }));
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
-process.exit(0);
