@@ -46,7 +46,6 @@ TO_FLAT = (
 # What it does from there on, without what PASS_CONFIG turns off, what is for other devices, and NarrowDataType, which
 # takes 64-bit values for indices (`int64(x) >> 32`); the emitter narrows by facts.
 FROM_FLAT = (
-    tirx.transform.BF16ComputeLegalize,
     s_tir.transform.LoopPartition,
     tirx.transform.VectorizeLoop,
     s_tir.transform.HoistIfThenElse,
@@ -67,7 +66,6 @@ FROM_FLAT = (
     tirx.transform.SplitHostDevice,
     tirx.transform.MakePackedAPI,
     tirx.transform.FP8StorageLegalize,
-    tirx.transform.BF16StorageLegalize,
 )
 
 
@@ -95,6 +93,8 @@ def _split(mod: tvm.IRModule, target: Target, pipeline: tvm.transform.Pass) -> t
     with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         mod = pipeline(tirx.transform.BindTarget(target)(mod))
         host, devices = split_host_device_mods(mod)
+        # Device code keeps bfloat16, which its emitter knows.
+        host = tirx.transform.BF16StorageLegalize()(host)
         host = tirx.transform.SkipAssert()(finalize_host()(call_libm(host)))
         functions = {gvar: func for device in devices.values() for gvar, func in device.functions.items()}
         return host, spirv.lower(tvm.IRModule(functions, attrs=mod.attrs), target)
