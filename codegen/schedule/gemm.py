@@ -28,6 +28,7 @@ from .turned import can_turn, turn_y
 
 # Threads that read workgroup memory together on the GPUs that the table aims at.
 WARP = 32
+HALF = "float16"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Tile:
     rows, cols and depth are multiples of 4 and divide y, x; y, x and depth are powers of 2 in practice. turn: where
     memory has runs of Y along k, a kernel of its own writes Y k-major first. unroll: the loop over a piece is written
     out. warp: of 32 neighbouring threads that many lie along x, the others along y (0: as many as there are); the more
-    square, the fewer words of workgroup memory they read.
+    square, the fewer words of workgroup memory they read. half: float16 operands stay so in workgroup memory, and the
+    products of a piece are added up in float16, the pieces in float32: packed arithmetic, but `depth` roundings to 11
+    bits, and a piece's sum must stay below 65,504.
     """
 
     y: int
@@ -49,6 +52,7 @@ class Tile:
     turn: bool = False
     unroll: bool = False
     warp: int = 0
+    half: bool = False
 
     @property
     def threads_y(self) -> int:
@@ -83,11 +87,18 @@ class Tile:
         """Elements of one slice's tile of Y; rows along k are padded, so that threads hit different banks."""
         return self.y * (self.depth + (VECTOR if self.k_rows(product) else 0))
 
+    def staged(self, product: Product) -> str:
+        """dtype of the operands in workgroup memory."""
+        return HALF if self.half else product.accumulator
+
     def fits(self, product: Product, limits: Limits) -> bool:
-        """Whether the kernel keeps within the limits of a workgroup."""
-        memory = self.words(product) * tvm.DataType(product.accumulator).itemsize
+        """Whether the product is one for this form, and the kernel keeps within the limits of a workgroup."""
+        memory = self.words(product) * tvm.DataType(self.staged(product)).itemsize
         small = self.threads <= limits.threads and memory <= limits.workgroup_bytes and self.slices <= MAX_BLOCK_Z
-        return small and (not self.turn or can_turn(product))
+        dtypes = {product.operand_y.dtype, product.operand_x.dtype, product.result_dtype}
+        # The slices' sums meet in the memory of the operands, which then would be too narrow.
+        halves = not self.half or (dtypes == {HALF} and self.slices == 1)
+        return small and halves and (not self.turn or can_turn(product))
 
 
 def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
@@ -136,8 +147,8 @@ class _Stage:
         self.vectors = VECTOR if self.square else 1
         self.units = size * self.depth // (VECTOR * self.vectors)
         self.rounds = -(-self.units // body.tile.group)
-        dtype, count = body.product.accumulator, self.rounds * self.vectors
-        self.registers = [self.kernel.alloc(f"{name}_next", dtype, VECTOR, "local") for _ in range(count)]
+        self.dtype, count = body.tile.staged(body.product), self.rounds * self.vectors
+        self.registers = [self.kernel.alloc(f"{name}_next", self.dtype, VECTOR, "local") for _ in range(count)]
 
     def place(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
         """Index of an element of the staged tile."""
@@ -169,7 +180,7 @@ class _Stage:
                         self._keep(register, lane, source.scalar(own + lane, k), 1)
 
     def _keep(self, register: int, lane: int, value: tirx.Expr, lanes: int) -> None:
-        self.kernel.store(self.registers[register], lane, cast(value, self.body.product.accumulator), lanes)
+        self.kernel.store(self.registers[register], lane, cast(value, self.dtype), lanes)
 
     def put(self) -> None:
         """Stores what `fetch` loaded."""
@@ -180,7 +191,7 @@ class _Stage:
                     kernel.store(shared, self.place(own, k), kernel.load(self.registers[register], 0, VECTOR), VECTOR)
                     continue
                 for lane in range(VECTOR):
-                    turned = kernel.alloc("turned", self.body.product.accumulator, VECTOR, "local")
+                    turned = kernel.alloc("turned", self.dtype, VECTOR, "local")
                     for i in range(VECTOR):
                         kernel.store(turned, i, kernel.load(self.registers[register + i], lane))
                     kernel.store(shared, self.place(own, k + lane), kernel.load(turned, 0, VECTOR), VECTOR)
@@ -206,7 +217,7 @@ class _Body:
         self.thread = kernel.let("thread", self.thread_y * width + self.thread_x)
         if tile.warp:
             self.thread_y, self.thread_x = self._by_warps()
-        self.shared = kernel.alloc("staged", product.accumulator, tile.words(product), "shared")
+        self.shared = kernel.alloc("staged", tile.staged(product), tile.words(product), "shared")
         self.stage_y = self._stage("y", product.operand_y, product.y, tile.y, first_y)
         self.stage_x = self._stage("x", product.operand_x, product.x, tile.x, first_x)
         self.vectors = tile.cols // VECTOR
@@ -242,10 +253,7 @@ class _Body:
         """Everything: sums, staging loop, meeting of the slices, store."""
         kernel, product, tile = self.kernel, self.product, self.tile
         # A buffer for each vector: compilers keep small ones in registers more readily.
-        count = tile.rows * self.vectors
-        sums = [kernel.alloc("sums", product.accumulator, VECTOR, "local") for _ in range(count)]
-        for held in sums:
-            kernel.store(held, 0, tirx.Broadcast(tirx.const(0, product.accumulator), VECTOR), VECTOR)
+        sums = self._zeros("sums", product.accumulator)
         pieces = ceil_div(product.k.extent, tile.slices * tile.depth)
         start = self.slice * (pieces * tile.depth)
         if tile.unroll:
@@ -256,6 +264,13 @@ class _Body:
             self._meet(sums)
         with kernel.when(True if tile.slices == 1 else tvm.tirx.EQ(self.slice, i64(0))):
             self._store(sums)
+
+    def _zeros(self, name: str, dtype: str) -> list[tirx.Buffer]:
+        """A register for each of the thread's vectors of results."""
+        registers = [self.kernel.alloc(name, dtype, VECTOR, "local") for _ in range(self.tile.rows * self.vectors)]
+        for held in registers:
+            self.kernel.store(held, 0, tirx.Broadcast(tirx.const(0, dtype), VECTOR), VECTOR)
+        return registers
 
     def _fetch(self, k0: tirx.Expr) -> None:
         self.stage_y.fetch(k0)
@@ -292,6 +307,17 @@ class _Body:
 
     def _accumulate(self, sums: list[tirx.Buffer]) -> None:
         """Adds the products of the staged piece."""
+        if not self.tile.half:
+            self._add_products(sums)
+            return
+        kernel = self.kernel
+        pieces = self._zeros("piece", HALF)
+        self._add_products(pieces)
+        for total, piece in zip(sums, pieces, strict=True):
+            added = kernel.load(total, 0, VECTOR) + cast(kernel.load(piece, 0, VECTOR), self.product.accumulator)
+            kernel.store(total, 0, added, VECTOR)
+
+    def _add_products(self, sums: list[tirx.Buffer]) -> None:
         kernel, tile = self.kernel, self.tile
         step = VECTOR if self.stage_y.k_rows else 1
         kind = tirx.ForKind.UNROLLED if tile.unroll else tirx.ForKind.SERIAL

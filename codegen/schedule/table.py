@@ -63,6 +63,7 @@ class Row:
 _128, _64 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4)
 _32_64, _16_32 = Tile(32, 64, 16, 4, 4, 2), Tile(16, 32, 16, 4, 4, 4)
 _MATRIX, _SMALL_MATRIX = MatrixTile(128, 128, 32, 64, 64), MatrixTile(64, 64, 32, 32, 32)
+_HALF = Tile(64, 64, 64, 8, 4, unroll=True, warp=8, half=True)
 _SQUARE, _32 = Tile(64, 64, 16, 8, 4, unroll=True), Tile(32, 32, 16, 4, 4, 4)
 
 
@@ -71,9 +72,13 @@ def _fills(plan: Plan, shape: Shape, workgroups: int, waste: float = 1.3) -> boo
     return shape.k >= 96 and shape.workgroups(plan) >= workgroups and shape.waste(plan) < waste
 
 
+def _large(shape: Shape) -> bool:
+    return min(shape.y, shape.x, shape.k) >= 512 and shape.y * shape.x * shape.k >= 2**30
+
+
 def _worth_turning(shape: Shape) -> bool:
     """Whether a product is so large that a launch to turn Y costs little beside it."""
-    return shape.runs == "k" and min(shape.y, shape.x, shape.k) >= 512 and shape.y * shape.x * shape.k >= 2**30
+    return shape.runs == "k" and _large(shape)
 
 
 PRODUCTS: tuple[Row, ...] = (
@@ -85,6 +90,10 @@ PRODUCTS: tuple[Row, ...] = (
     # a workgroup for every core; encoders at sequence length 128 are faster without.
     Row(_MATRIX, lambda s, limits: _fills(_MATRIX, s, limits.cores, 1.5)),
     Row(_SMALL_MATRIX, lambda s, limits: s.k >= 32 and s.workgroups(_SMALL_MATRIX) >= limits.cores),
+    # float16 without matrix units (`fits` tells): packed arithmetic. 4096^3 reaches 56 TFLOP/s k-major on an H100, with
+    # products in float32 43. Only for large products, where the rounding of pieces of 64 buys time.
+    Row(_HALF, lambda s, limits: s.runs == "own" and _large(s) and _fills(_HALF, s, limits.cores)),
+    Row(replace(_HALF, turn=True), lambda s, limits: _worth_turning(s) and _fills(_HALF, s, limits.cores)),
     # Two workgroups for every core: the tile with most multiplications per word read, 47.0 TFLOP/s at 4096^3 on an H100
     # where 64x64 reaches 43.0. It needs Y k-major: rows of k take so many registers that it falls to 33.
     Row(_128, lambda s, limits: s.runs == "own" and _fills(_128, s, 2 * limits.cores - 8)),
