@@ -1,7 +1,7 @@
 /** @file The element types of tensors: their size, DLPack code and typed arrays. Storage is NumPy's, little-endian. */
 
 export type DType =
-  | "float32" | "float16" | "bfloat16"
+  | "float64" | "float32" | "float16" | "bfloat16"
   | "int64" | "int32" | "int16" | "int8"
   | "uint64" | "uint32" | "uint16" | "uint8"
   | "bool";
@@ -10,7 +10,7 @@ export type DType =
 export type HalfArray = typeof globalThis extends { Float16Array: { prototype: infer Array } } ? Array : never;
 
 export type TypedArray =
-  | Float32Array | HalfArray
+  | Float64Array | Float32Array | HalfArray
   | BigInt64Array | Int32Array | Int16Array | Int8Array
   | BigUint64Array | Uint32Array | Uint16Array | Uint8Array | Uint8ClampedArray;
 
@@ -33,6 +33,7 @@ const half: readonly [ArrayType, ...ArrayType[]] =
   typeof Float16Array === "undefined" ? [Uint16Array] : [Float16Array, Uint16Array];
 
 const TABLE: Readonly<Record<DType, DTypeInfo>> = {
+  float64: { bytes: 8, code: 2, arrays: [Float64Array] },
   float32: { bytes: 4, code: 2, arrays: [Float32Array] },
   float16: { bytes: 2, code: 2, arrays: half },
   bfloat16: { bytes: 2, code: 4, arrays: [Uint16Array] },

@@ -8,6 +8,7 @@ import type { GpuTensor, ModelObject } from "./tensor.ts";
 
 /** The typed arrays of a dtype. Half floats without `Float16Array` are their bits. */
 export interface ArrayOf {
+  float64: Float64Array;
   float32: Float32Array;
   float16: HalfArray | Uint16Array;
   bfloat16: Uint16Array;

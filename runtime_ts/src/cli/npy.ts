@@ -6,7 +6,7 @@ import type { CpuTensor } from "../model.ts";
 const MAGIC = "\x93NUMPY";
 // bfloat16 is not NumPy's own: the package ml_dtypes saves it as two bytes without a meaning.
 const CODES: Readonly<Record<DType, string>> = {
-  float32: "<f4", float16: "<f2", bfloat16: "<V2", bool: "|b1",
+  float64: "<f8", float32: "<f4", float16: "<f2", bfloat16: "<V2", bool: "|b1",
   int64: "<i8", int32: "<i4", int16: "<i2", int8: "|i1",
   uint64: "<u8", uint32: "<u4", uint16: "<u2", uint8: "|u1",
 };

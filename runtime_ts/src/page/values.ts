@@ -1,7 +1,7 @@
 /** @file Numbers to the elements of a tensor and back, for every dtype; half floats where no typed array has them. */
 import { zeros, type DType, type TypedArray } from "../dtype.ts";
 
-const FLOATS: ReadonlySet<DType> = new Set(["float32", "float16", "bfloat16"]);
+const FLOATS: ReadonlySet<DType> = new Set(["float64", "float32", "float16", "bfloat16"]);
 
 export function isFloat(dtype: DType): boolean {
   return FLOATS.has(dtype);
