@@ -18,6 +18,8 @@ MIN_DEPTH_WITHOUT_REUSE = 128
 def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
     """Raises NotApplicable where the function is not a product or too small to be worth a tile."""
     product = recognise(func)
+    if product.accumulator == "float64":
+        raise NotApplicable("arithmetic of doubles is functions that take longer than loads")
     k = product.k.extent
     if isinstance(k, int) and k < MIN_DEPTH:
         raise NotApplicable("short sums")

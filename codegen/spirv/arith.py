@@ -15,7 +15,7 @@ from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
 from tvm_webgpu.codegen.spirv.values import Val, const, rep_type
 
-FLOATS = ("f32", "f16")
+FLOATS = ("f32", "f16", "f64")
 COMPARISONS = ("EQ", "NE", "LT", "LE", "GT", "GE")
 ORDERS = ("LT", "LE", "GT", "GE")
 # Results depend on the operands' low bits only: computed in 32 bits whenever the result fits.
@@ -41,6 +41,7 @@ OPS: dict[str, Mapping[str, Op | Ext]] = {
                    "Div": Op.UDiv, "FloorDiv": Op.UDiv, "Mod": Op.UMod, "FloorMod": Op.UMod},
     "f32": _FLOAT,
     "f16": _FLOAT,
+    "f64": _FLOAT,
 }
 # Bits kept, for the integers narrower than the register they live in.
 SMALL = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16}
@@ -70,7 +71,7 @@ def binary(b: Builder, kind: str, x: Val, y: Val, fx: Fact | None = None, fy: Fa
 
 def is_nan(b: Builder, x: Val) -> Val:
     """By the bits of an f32: compilers may assume that there is no NaN."""
-    if x.rep == "f16":
+    if x.rep != "f32":
         return invert(b, binary(b, "EQ", x, x))
     size = binary(b, "BitwiseAnd", bitcast(b, "u32", x), const(b, "u32", 0x7FFFFFFF, x.lanes))
     return binary(b, "GT", size, const(b, "u32", 0x7F800000, x.lanes))
@@ -224,8 +225,30 @@ def to_bool(b: Builder, x: Val) -> Val:
     return x if x.rep == "bool" else binary(b, "NE", x, const(b, x.rep, 0, x.lanes))
 
 
+def _to_odd(b: Builder, x: Val) -> Val:
+    """A double cut to 24 bits, the last of which says whether there were more: rounded again, it is rounded once."""
+    words = double_words(b, x)
+    cut = binary(b, "BitwiseAnd", words[0], const(b, "u32", 0xE0000000))
+    more = binary(b, "NE", binary(b, "BitwiseAnd", words[0], const(b, "u32", 0x1FFFFFFF)), const(b, "u32", 0))
+    last = select(b, more, const(b, "u32", 0x20000000), const(b, "u32", 0))
+    return double_of(b, binary(b, "BitwiseOr", cut, last), words[1])
+
+
+def double_words(b: Builder, x: Val) -> tuple[Val, Val]:
+    """The bits of a double as u32, the low word first."""
+    both = b.op(Op.Bitcast, b.vector(b.u32, 2), x.id)
+    low, high = (Val("u32", (b.op(Op.CompositeExtract, b.u32, both, i),)) for i in (0, 1))
+    return low, high
+
+
+def double_of(b: Builder, low: Val, high: Val) -> Val:
+    """A double from its bits."""
+    both = b.op(Op.CompositeConstruct, b.vector(b.u32, 2), low.id, high.id)
+    return Val("f64", (b.op(Op.Bitcast, b.f64, both),))
+
+
 def convert(b: Builder, x: Val, rep: str, dtype: str) -> Val:
-    """A cast among bool, i32, u32, f32 and f16; `dtype` says to which small integer the result wraps."""
+    """A cast among bool, i32, u32, f32, f16 and f64; `dtype` is what is meant: a small integer wraps to its bits."""
     if rep == "bool":
         return to_bool(b, x)
     if x.rep == "bool":
@@ -233,6 +256,8 @@ def convert(b: Builder, x: Val, rep: str, dtype: str) -> Val:
     if x.rep in FLOATS and rep in FLOATS:
         if x.rep == rep:
             return x
+        if x.rep == "f64" and dtype == "float16" and rep == "f32":
+            x = _to_odd(b, x)
         return Val(rep, (b.op(Op.FConvert, rep_type(b, rep, x.lanes), x.id),), x.lanes)
     if x.rep in FLOATS:
         # Small unsigned integers go through i32 so that a negative float wraps as it does in C.

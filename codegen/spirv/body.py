@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tvm_webgpu.codegen.spirv.declarations import Declarations
 from tvm_webgpu.codegen.spirv.instructions import Function, Id, Instruction, Region
-from tvm_webgpu.codegen.spirv.opcodes import BuiltIn, Ext, Op, Storage
+from tvm_webgpu.codegen.spirv.opcodes import BuiltIn, Decoration, Ext, Op, Storage
 
 # Integer operations moved out of loops. Sums with a constant stay: they fold into the access and cost a register
 # each when moved. At most HOIST_LIMIT values move to one place, for the same reason.
@@ -16,6 +16,8 @@ HOISTED = frozenset({Op.IMul, Op.SDiv, Op.UDiv, Op.ShiftRightLogical, Op.ShiftRi
                      Op.BitwiseAnd, Op.IAdd, Op.ISub})
 KEEP_WITH_CONSTANT = frozenset({Op.IAdd, Op.ISub})
 HOIST_LIMIT = 32
+# Doubles are computed exactly, so optimisers must not reassociate or fuse them.
+ROUNDED = frozenset({Op.FAdd, Op.FSub, Op.FMul, Op.FDiv, Op.FRem})
 
 
 class Body(Declarations):
@@ -61,6 +63,8 @@ class Body(Declarations):
             depth = self._place(depth, operands)
         result = self.new_id()
         self._append(depth, Instruction(op, type, result, list(operands)))
+        if op in ROUNDED and self.is_double(type):
+            self.decorate(result, Decoration.NoContraction)
         regions[depth].values[key] = result
         return result
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import log2, log10
 
-from tvm_webgpu.codegen.spirv import elementary
+from tvm_webgpu.codegen.spirv import elementary, elementary_double
 from tvm_webgpu.codegen.spirv.arith import binary, bitcast, invert
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.elementary import Function, add, direct, ext, in_f32, keeping_nan, mul, num
@@ -69,7 +69,15 @@ MATH: dict[str, Function] = {
 }
 
 
-def lookup(name: str) -> Function | None:
-    """The function of an operator or extern name, `tirx.` and C's `f` suffix aside."""
-    short = name.rsplit(".", 1)[-1]
-    return MATH.get(short) or MATH.get(short.removesuffix("f"))
+DOUBLES: dict[str, Function] = {
+    **{name: MATH[name] for name in ("fabs", "abs", "floor", "ceil", "trunc", "round", "nearbyint", "rint", "fma",
+                                     "fmax", "fmin")},
+    **elementary_double.FUNCTIONS,
+}
+"""Those of doubles; none that computes in f32."""
+
+
+def lookup(name: str, double: bool = False) -> Function | None:
+    """The function of an operator or extern name, `tirx.` and C's `f` suffix aside; `double`: of float64."""
+    short, table = name.rsplit(".", 1)[-1], DOUBLES if double else MATH
+    return table.get(short) or table.get(short.removesuffix("f"))

@@ -64,11 +64,13 @@ def convert(e: Emitter, value: Val, rep: str, dtype: DType) -> Val:
         return value
     if rep in WIDE:
         if value.rep in arith.FLOATS:
-            return wide.from_float(b, arith.convert(b, value, "f32", ""), rep)
+            return wide.from_float(b, arith.convert(b, value, "f32", "") if value.rep == "f16" else value, rep)
         return wide.widen(b, value, rep)
     if value.rep in WIDE:
         if rep == "bool":
             return arith.to_bool(b, arith.binary(b, "BitwiseOr", *wide.words(value)))
+        if rep == "f64":
+            return wide.to_double(b, value)
         if rep in arith.FLOATS:
             return arith.convert(b, wide.to_float(b, value), rep, "")
         value = Val("u32", (value.ids[0],))

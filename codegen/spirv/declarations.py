@@ -45,6 +45,14 @@ class Declarations:
         self.capabilities.add(Capability.Float16)
         return self.declare(Op.TypeFloat, 16)
 
+    @property
+    def f64(self) -> Id:
+        self.capabilities.add(Capability.Float64)
+        return self.declare(Op.TypeFloat, 64)
+
+    def is_double(self, type: Id) -> bool:
+        return type == self._unique.get((Op.TypeFloat, 64))
+
     def vector(self, element: Id, lanes: int) -> Id:
         return element if lanes == 1 else self.declare(Op.TypeVector, element, lanes)
 
@@ -62,6 +70,9 @@ class Declarations:
             op, literal = Op.Constant, [float_bits(float(value), 32)]
         elif type in (self.i32, self.u32):
             op, literal = Op.Constant, [int(value) & 0xFFFFFFFF]
+        elif self.is_double(type):
+            bits = float_bits(float(value), 64)
+            op, literal = Op.Constant, [bits & 0xFFFFFFFF, bits >> 32]
         else:
             op, literal = Op.Constant, [float_bits(float(value), 16)]
         key = (op, type, *literal)

@@ -8,6 +8,7 @@
 | int64, uint64 | i32 or u32 where its range is known to fit, else two u32 | vec2 of u32, low word first |
 | float16 | f16 with `feature.f16`, else f32 | f16, or two to a u32 |
 | bfloat16 | f32 | two to a u32 |
+| float64 | f64, which the WGSL translation computes exactly out of u32 | 64 bits |
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ REPR = {
     "int8": "i32", "int16": "i32", "int32": "i32",
     "uint8": "u32", "uint16": "u32", "uint32": "u32",
     "int64": "i64", "uint64": "u64",
-    "float16": "f32", "bfloat16": "f32", "float32": "f32",
+    "float16": "f32", "bfloat16": "f32", "float32": "f32", "float64": "f64",
 }
 # Elements of a u32 word in packed storage.
 PACKED = {"bool": 4, "int8": 4, "uint8": 4, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2}
 BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2, "int32": 4,
-         "uint32": 4, "float32": 4, "int64": 8, "uint64": 8}
+         "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8}
 
 
 @dataclass(frozen=True, slots=True)

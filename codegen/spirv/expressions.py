@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tvm import ir
 from tvm.ir.prim import expr as prim
-from tvm_webgpu.codegen.spirv import access, arith, intrinsics, wide
+from tvm_webgpu.codegen.spirv import access, arith, elementary_double, intrinsics, wide
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
 from tvm_webgpu.codegen.spirv.conversions import NARROW, coerce, convert, fits, low, narrow
 from tvm_webgpu.codegen.spirv.dtypes import DType
@@ -34,6 +34,8 @@ def _int(e: Emitter, expr: prim.IntImm) -> Value:
 def _float(e: Emitter, expr: prim.FloatImm) -> Value:
     rep = e.rep(e.dtype(expr))
     bits = float_bits(expr.value, 32)
+    if rep == "f64":
+        return const(e.b, rep, expr.value)
     if bits & 0x7F800000 != 0x7F800000:
         return const(e.b, rep, expr.value)
     return arith.convert(e.b, Val("f32", (e.b.opaque_float(bits),)), rep, "")
@@ -58,7 +60,7 @@ def _binary(e: Emitter, expr: ir.Expr) -> Value:
 
     def one(p: Val, q: Val) -> Val:
         if kind == "Mod" and p.rep in arith.FLOATS:
-            return float_remainder(b, p, q)
+            return elementary_double.remainder(b, p, q) if p.rep == "f64" else float_remainder(b, p, q)
         result = arith.shift(b, kind, p, q) if far else arith.binary(b, kind, p, q, fx, fy)
         return result if result.rep == "bool" else arith.wrap(b, result, dtype.name)
 

@@ -51,7 +51,7 @@ def scalars(e: Emitter, folds: bool) -> list[Scalar]:
         if isinstance(param.ty, ir.PointerType):
             continue
         dtype = e.dtype(param)
-        if dtype.name not in REPR:
+        if dtype.name not in REPR or dtype.name == "float64":
             raise e.unsupported(f"scalar parameter {param.name} of dtype {dtype}")
         word = "float32" if dtype.is_float else "uint32" if dtype.name in ("uint32", "uint64") else "int32"
         scalars.append(Scalar(param.name, word))

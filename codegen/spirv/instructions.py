@@ -74,7 +74,7 @@ def text_words(text: str) -> list[int]:
 
 def float_bits(value: float, bits: int) -> int:
     """IEEE bits of a float, rounded to nearest even; too large a value becomes infinity."""
-    formats = {32: ("<f", "<I"), 16: ("<e", "<H")}
+    formats = {64: ("<d", "<Q"), 32: ("<f", "<I"), 16: ("<e", "<H")}
     fmt, raw = formats[bits]
     try:
         return struct.unpack(raw, struct.pack(fmt, value))[0]

@@ -33,10 +33,11 @@ def call(e: Emitter, expr: ir.Call) -> Value:
         return CALLS[short](e, expr, args)
     if short in SUBGROUP:
         return _subgroup(e, short, args)
-    function = calls.lookup(short)
+    kinds = [e.dtype(a) for a in args if hasattr(a.ty, "dtype")]
+    function = calls.lookup(short, any(kind.name == "float64" for kind in kinds))
     dtype = e.dtype(expr)
-    if function is None or any(e.dtype(a).is_wide for a in args):
-        given = ", ".join(str(e.dtype(a)) for a in args if hasattr(a.ty, "dtype"))
+    if function is None or any(kind.is_wide for kind in kinds):
+        given = ", ".join(map(str, kinds))
         raise e.unsupported(f"operation {short}({given}) -> {dtype}", "no WebGPU form of it is known")
     values = [coerce(e, e.expr(a), e.dtype(a)) for a in args]
     result = lanewise(e.b, lambda *v: function(e.b, *v), *values)
@@ -109,6 +110,10 @@ def _reinterpret(e: Emitter, expr: ir.Call, args: list[ir.Expr]) -> Value:
         return join(e.b, [one(v) for v in split(e.b, value)])
     if source.is_wide and target.is_wide:
         return lanewise(e.b, lambda v: Val(rep, v.ids), value)
+    if source.is_wide and rep == "f64":
+        return lanewise(e.b, lambda v: arith.double_of(e.b, *wide.words(v)), value)
+    if source.name == "float64" and target.is_wide:
+        return lanewise(e.b, lambda v: wide.pair(rep, *arith.double_words(e.b, v)), value)
     raise e.unsupported(f"reinterpret of {source} as {target}")
 
 

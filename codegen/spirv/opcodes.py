@@ -68,6 +68,7 @@ class Op(IntEnum):
     FDiv = 136
     UMod = 137
     SRem = 138
+    FRem = 140
     LogicalEqual = 164
     LogicalNotEqual = 165
     LogicalOr = 166
@@ -177,6 +178,7 @@ class Capability(IntEnum):
 
     Shader = 1
     Float16 = 9
+    Float64 = 10
     GroupNonUniform = 61
     GroupNonUniformShuffle = 65
     GroupNonUniformShuffleRelative = 66
@@ -209,6 +211,7 @@ class Decoration(IntEnum):
     Binding = 33
     DescriptorSet = 34
     Offset = 35
+    NoContraction = 42
 
 
 class BuiltIn(IntEnum):

@@ -231,11 +231,14 @@ def is_one(expr: ir.Expr) -> bool:
     return isinstance(expr, prim.IntImm) and expr.value == 1
 
 
+ELEMENT_BYTES = {"i32": 4, "u32": 4, "f32": 4, "f16": 2, "f64": 8}
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How memory is declared: `width` lanes of `element` per array element, `packing` says how dtypes sit in it."""
 
-    element: str  # i32, u32, f32, f16
+    element: str  # i32, u32, f32, f16, f64
     width: int
     packing: str  # native, packed, pair, words
 
@@ -252,6 +255,8 @@ def plan_storage(memory: Memory, f16: bool) -> Layout:
     (view,) = views if len(views) == 1 else {"int8"}
     if view in ("int64", "uint64"):
         return Layout("u32", 2, "pair")
+    if view == "float64":
+        return Layout("f64", 1, "native")
     if view == "float32" and memory.atomic:
         return Layout("u32", 1, "words")  # updated by compare and exchange of its bits
     native = view in ("int32", "uint32", "float32") or (view == "float16" and f16)
@@ -272,7 +277,7 @@ def plan_storage(memory: Memory, f16: bool) -> Layout:
 
 def memory_bytes(memory: Memory, layout: Layout) -> int:
     """Size of a shared or local allocation as declared."""
-    return declared_elements(memory, layout) * layout.width * (2 if layout.element == "f16" else 4)
+    return declared_elements(memory, layout) * layout.width * ELEMENT_BYTES[layout.element]
 
 
 def declared_elements(memory: Memory, layout: Layout) -> int:

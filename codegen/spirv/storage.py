@@ -10,16 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm_webgpu.codegen.spirv import wide
-from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, select
+from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, double_of, double_words, select
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.dtypes import BYTES, PACKED
 from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Decoration, Ext, Op, Scope, Storage
-from tvm_webgpu.codegen.spirv.scan import Layout, Memory, declared_elements
+from tvm_webgpu.codegen.spirv.scan import ELEMENT_BYTES, Layout, Memory, declared_elements
 from tvm_webgpu.codegen.spirv.values import Val, Value, const, join, rep_type, split
 
 STORAGE_CLASS = {"global": Storage.StorageBuffer, "shared": Storage.Workgroup, "local": Storage.Function}
-ELEMENT_BYTES = {"i32": 4, "u32": 4, "f32": 4, "f16": 2}
 
 
 @dataclass(slots=True)
@@ -309,6 +308,8 @@ def _load_word_view(b: Builder, place: Place, dtype: str, rep: str, index: Val) 
         at = _shifted(b, index, "Mul", BYTES[dtype] // 4)
         return b.load(b.u32, _pointer(b, place, _plus(b, at, n)))
 
+    if rep == "f64":
+        return double_of(b, Val("u32", (word(0),)), Val("u32", (word(1),)))
     return Val(rep, (word(0), word(1))) if BYTES[dtype] == 8 else bitcast(b, rep, Val("u32", (word(0),)))
 
 
@@ -356,6 +357,7 @@ def store(b: Builder, place: Place, dtype: str, index: Val, value: Value, whole:
         size = BYTES[dtype] // 4
         for i, x in enumerate(elems):
             at = _shifted(b, _plus(b, index, i), "Mul", size)
-            words = x.ids if size == 2 else (bitcast(b, "u32", x).id,)
+            parts = double_words(b, x) if x.rep == "f64" else (x,) if size == 2 else (bitcast(b, "u32", x),)
+            words = [i for part in parts for i in part.ids]
             for k, w in enumerate(words):
                 b.store(_pointer(b, place, _plus(b, at, k)), w)

@@ -15,6 +15,7 @@ from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Op
 
 WIDE = ("i64", "u64")
+UNVECTORED = (*WIDE, "f64")  # held lane by lane: WGSL has no vectors of them
 MAX_VECTOR = 4
 
 
@@ -70,7 +71,7 @@ def join(b: Builder, elems: Sequence[Val]) -> Value:
     reps = {e.rep for e in elems}
     if len(elems) == 1:
         return elems[0]
-    if len(elems) > MAX_VECTOR or len(reps) > 1 or reps & set(WIDE):
+    if len(elems) > MAX_VECTOR or len(reps) > 1 or reps & set(UNVECTORED):
         return Lanes(tuple(elems))
     rep = elems[0].rep
     known = {b.constant_value(e.id) for e in elems}

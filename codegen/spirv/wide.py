@@ -10,7 +10,7 @@ from tvm_webgpu.codegen.spirv.arith import COMPARISONS, binary, select
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
-from tvm_webgpu.codegen.spirv.values import WIDE, Val
+from tvm_webgpu.codegen.spirv.values import WIDE, Val, rep_type
 
 
 def word(id: Id) -> Val:
@@ -249,15 +249,25 @@ def to_float(b: Builder, x: Val) -> Val:
     return Val("f32", (result,))
 
 
+def to_double(b: Builder, x: Val) -> Val:
+    """The nearest double: both words are doubles, so that only their sum is rounded."""
+    lo, hi = words(x)
+    high = b.op(Op.ConvertSToF, b.f64, signed(b, hi).id) if x.rep == "i64" else b.op(Op.ConvertUToF, b.f64, hi.id)
+    low = b.op(Op.ConvertUToF, b.f64, lo.id)
+    return Val("f64", (b.op(Op.FAdd, b.f64, b.op(Op.FMul, b.f64, high, b.constant(b.f64, 2.0**32)), low),))
+
+
 def from_float(b: Builder, x: Val, rep: str) -> Val:
-    """A float truncated towards zero; beyond the range its end, and 0 for NaN."""
+    """A float or double truncated towards zero; beyond the range its end, and 0 for NaN."""
+    type = rep_type(b, x.rep)
+
     def less_than(value: Id, limit: float) -> Val:
-        return Val("bool", (b.op(Op.FOrdLessThan, b.bool, value, b.constant(b.f32, limit)),))
+        return Val("bool", (b.op(Op.FOrdLessThan, b.bool, value, b.constant(type, limit)),))
 
     top = 2.0**63 if rep == "i64" else 2.0**64
-    size = b.ext(Ext.Trunc, b.f32, b.ext(Ext.FAbs, b.f32, x.id))
-    high = b.ext(Ext.Floor, b.f32, b.op(Op.FMul, b.f32, size, b.constant(b.f32, 2.0**-32)))
-    low = b.op(Op.FSub, b.f32, size, b.op(Op.FMul, b.f32, high, b.constant(b.f32, 2.0**32)))
+    size = b.ext(Ext.Trunc, type, b.ext(Ext.FAbs, type, x.id))
+    high = b.ext(Ext.Floor, type, b.op(Op.FMul, type, size, b.constant(type, 2.0**-32)))
+    low = b.op(Op.FSub, type, size, b.op(Op.FMul, type, high, b.constant(type, 2.0**32)))
     value = Val(rep, (b.op(Op.ConvertFToU, b.u32, low), b.op(Op.ConvertFToU, b.u32, high)))
     is_negative, inside = less_than(x.id, 0.0), less_than(size, top)
     zero, ones = u32(b, 0), u32(b, 2**32 - 1)

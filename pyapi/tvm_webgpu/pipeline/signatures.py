@@ -17,6 +17,7 @@ DTYPES = {
     "bool",
     "float16",
     "float32",
+    "float64",
     "bfloat16",
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
 }
