@@ -212,13 +212,9 @@ def test_same_input_gives_same_bytes():
     assert emit(func, name, gpu.TARGET).spirv == emit(func, name, gpu.TARGET).spirv
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: big_copy(4096, 512), "512 x 1 x 1 threads"),
-    (lambda: copy4("float8_e5m2", 1024), "float8_e5m2"),
-])
-def test_what_webgpu_lacks_is_refused_by_name(make, message):
-    (name, func), = gpu.device_functions(tvm.IRModule({"main": make()})).items()
-    with pytest.raises(UnsupportedError, match=message):
+def test_too_many_threads_are_refused():
+    (name, func), = gpu.device_functions(tvm.IRModule({"main": big_copy(4096, 512)})).items()
+    with pytest.raises(UnsupportedError, match="512 x 1 x 1 threads"):
         emit(func, name, gpu.TARGET)
 
 
