@@ -17,6 +17,13 @@ def ceil_div(total: int | tirx.Expr, part: int) -> int | tirx.Expr:
     return -(-total // part) if isinstance(total, int) else tvm.tirx.floordiv(total + (part - 1), i64(part))
 
 
+def divides(part: int, total: int | tirx.Expr) -> bool:
+    """Whether `total` is a multiple of `part` for certain: a number, or an expression such as `4 * n`."""
+    if isinstance(total, int):
+        return total % part == 0
+    return tvm.sym.Analyzer().can_prove_equal(tvm.tirx.floormod(total, i64(part)), i64(0))
+
+
 @dataclass(frozen=True)
 class Axis:
     """Iterators fused in row-major order, each with its extent."""

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 
-from .axis import Axis, ceil_div
+from .axis import Axis, ceil_div, divides
 from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import MAX_BLOCK_Z, Limits
 from .product import VECTOR, Operand, Product
-from .source import Source, cast, divides, store_result
+from .source import Source, batch_and_tile, cast, store_result
 from .turned import can_turn, turn_y
 
 # Threads that read workgroup memory together on the GPUs that the table aims at.
@@ -119,8 +119,7 @@ def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
         kernel.threads("threadIdx.y", shape[0]) as thread_y,
         kernel.threads("threadIdx.x", shape[1]) as thread_x,
     ):
-        s = kernel.let("s", tvm.tirx.floordiv(block_x, i64(tiles_x)))
-        tile_x = kernel.let("tile_x", tvm.tirx.floormod(block_x, i64(tiles_x)))
+        s, tile_x = batch_and_tile(kernel, product, block_x, tiles_x)
         _Body(kernel, product, tile, s, block_y * tile.y, tile_x * tile.x, (slice_, thread_y, thread_x)).write()
     return product.func.with_body(kernel.finish())
 

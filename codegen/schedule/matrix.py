@@ -14,12 +14,12 @@ import tvm
 from tvm import tirx
 from tvm.tirx.buffer import buffer_data
 
-from .axis import Axis, ceil_div
+from .axis import Axis, ceil_div, divides
 from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import Limits
 from .product import VECTOR, Operand, Product
-from .source import Source, divides, store_result
+from .source import Source, batch_and_tile, store_result
 
 # Rows, columns and depth of a fragment, and the threads that hold it: what GPUs of NVIDIA offer through WebGPU.
 SIDE = 16
@@ -90,8 +90,7 @@ def write(product: Product, tile: MatrixTile, limits: Limits) -> tirx.PrimFunc:
         kernel.threads("blockIdx.x", tiles_x * product.s.extent) as block_x,
         kernel.threads("threadIdx.x", tile.threads) as thread,
     ):
-        s = kernel.let("s", tvm.tirx.floordiv(block_x, i64(tiles_x)))
-        tile_x = kernel.let("tile_x", tvm.tirx.floormod(block_x, i64(tiles_x)))
+        s, tile_x = batch_and_tile(kernel, product, block_x, tiles_x)
         _Body(kernel, product, tile, s, block_y * tile.y, tile_x * tile.x, thread).write()
     return product.func.with_body(kernel.finish())
 

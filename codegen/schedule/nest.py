@@ -5,6 +5,7 @@ Inlining is left to `s_tir.Schedule`; what remains are nests that a kernel write
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tvm
@@ -186,12 +187,37 @@ def without_branches(kernel: Kernel, value: tirx.Expr) -> tirx.Expr:
     return tvm_ffi.structural_map(value, (tvm.ir.Call, guarded), order="pre")
 
 
-def offset_of(buffer: tirx.Buffer, indices: list[tirx.Expr]) -> tirx.Expr:
-    """Row-major offset of an element."""
-    if len(indices) == 0:
-        return i64(0)
-    (offset,) = buffer.offset_of(list(indices))
+def offset_of(buffer: tirx.Buffer, indices: Sequence[tirx.Expr]) -> tirx.Expr:
+    """Row-major offset of an element; what one fused iterator was decoded to becomes that iterator again.
+
+    With numbers the simplifier sees that h * 28 + w is p where h = p // 28 and w = p % 28, with symbols it does not.
+    """
+    analyzer = tvm.sym.Analyzer()
+    offset, below = i64(0), i64(1)
+    dims = [(analyzer.simplify(index), dim) for index, dim in zip(indices, buffer.shape, strict=True)]
+    while dims:
+        index, dim = dims.pop()
+        while dims and (joined := _join(*dims[-1], index, dim)):
+            dims.pop()
+            index, dim = joined
+        offset, below = offset + index * below, below * dim
     return offset
+
+
+def _join(
+    upper: tirx.Expr, upper_dim: tirx.Expr, lower: tirx.Expr, lower_dim: tirx.Expr
+) -> tuple[tirx.Expr, tirx.Expr] | None:
+    """(e // d, e % d) in dimensions (n, d) as e, (e // d % m, e % d) as e % (m * d): index and dimension, or None."""
+    same = tvm_ffi.structural_equal
+    modulus = None
+    if isinstance(upper, tirx.FloorMod) and isinstance(upper.a, tirx.FloorDiv):
+        upper, modulus = upper.a, upper.b
+    if not (isinstance(upper, tirx.FloorDiv) and isinstance(lower, tirx.FloorMod)):
+        return None
+    if not (same(upper.a, lower.a) and same(upper.b, lower.b) and same(lower.b, lower_dim)):
+        return None
+    joined = lower.a if modulus is None else tvm.tirx.floormod(lower.a, modulus * lower_dim)
+    return joined, upper_dim * lower_dim
 
 
 def emit(kernel: Kernel, stmt: tirx.Stmt, values: dict[tirx.Var, tirx.Expr], registers: Registers) -> None:

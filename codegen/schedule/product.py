@@ -18,10 +18,10 @@ from tvm import s_tir, tirx
 from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx.analysis import undefined_vars
 
-from .axis import Axis
+from .axis import Axis, divides
 from .blocks import NotApplicable, inline_injective, kinds, open_schedule
 from .builder import Kernel, i64
-from .nest import loads_of, substitute
+from .nest import loads_of, offset_of, substitute
 
 VECTOR = 4
 # An axis of fewer positions stays with its open batch: a tile would be mostly padding.
@@ -230,7 +230,7 @@ def direction(value: tirx.Expr, everything: tuple[Axis, ...], candidates: dict[s
 def runs_of_four(load: tvm.ir.TensorLoad, everything: tuple[Axis, ...], axis: Axis) -> bool:
     """Whether positions 4i..4i+3 of `axis` are an aligned vector of the load's buffer, for certain."""
     size = axis.extent
-    if not isinstance(size, int) or size % VECTOR or size == 0:
+    if size == 0 or not divides(VECTOR, size):
         return False
     kernel = Kernel()
     values: dict[tirx.Var, tirx.Expr] = {}
@@ -239,9 +239,8 @@ def runs_of_four(load: tvm.ir.TensorLoad, everything: tuple[Axis, ...], axis: Ax
     # Simplified for a plain position first: only then does (p // 9) * 9 + p % 9 become p again.
     position = kernel.variable("p", size)
     indices = [substitute(i, {**values, **axis.decode(position)}) for i in load.indices]
-    (general,) = load.source.offset_of(indices)
-    general = kernel.simplify(general)
-    group = kernel.variable("g", size // VECTOR)
+    general = kernel.simplify(offset_of(load.source, indices))
+    group = kernel.variable("g", tvm.tirx.floordiv(i64(size), i64(VECTOR)))
 
     def offset(lane: int) -> tirx.Expr:
         return kernel.simplify(substitute(general, {position: group * VECTOR + lane}))

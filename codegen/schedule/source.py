@@ -5,15 +5,20 @@ from __future__ import annotations
 import tvm
 from tvm import tirx
 
-from .axis import Axis
+from .axis import Axis, divides
 from .builder import Kernel, i64
-from .nest import flatten, substitute, without_branches
+from .nest import flatten, offset_of, substitute, without_branches
 from .product import VECTOR, Operand, Product
 
 
-def divides(part: int, total: int | tirx.Expr) -> bool:
-    """Whether `total` is known to be a multiple of `part`."""
-    return isinstance(total, int) and total % part == 0
+def batch_and_tile(
+    kernel: Kernel, product: Product, block: tirx.Expr, tiles: int | tirx.Expr
+) -> tuple[tirx.Expr, tirx.Expr]:
+    """Batch and tile of the workgroup `block` in a grid of `tiles` workgroups a batch."""
+    if product.s.extent == 1:
+        return i64(0), block  # of a symbolic number of tiles the simplifier doesn't see it
+    s = kernel.let("s", tvm.tirx.floordiv(block, i64(tiles)))
+    return s, kernel.let("tile_x", tvm.tirx.floormod(block, i64(tiles)))
 
 
 def cast(value: tirx.Expr, dtype: str) -> tirx.Expr:
@@ -101,7 +106,7 @@ def store_result(kernel: Kernel, product: Product, s: tirx.Expr, y: tirx.Expr, x
     values = {**product.s.decode(at[0]), **product.y.decode(at[1]), **product.x.decode(at[2])}
     marker = tirx.Var("total", product.result_dtype)
     value = flatten(kernel, product.store_value(marker), values)
-    (offset,) = product.store_buffer.offset_of([substitute(i, values) for i in product.store_indices])
+    offset = offset_of(product.store_buffer, [substitute(i, values) for i in product.store_indices])
     place = {**dict(zip(at, (s, y, x))), marker: cast(total, product.result_dtype)}
     value = kernel.simplify(substitute(value, place))
     offset = kernel.simplify(substitute(kernel.simplify(offset), place))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 
-from .axis import ceil_div
+from .axis import ceil_div, divides
 from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import MAX_BLOCK_Z, Limits
 from .product import VECTOR, Product
-from .source import Source, cast, divides, store_result
+from .source import Source, batch_and_tile, cast, store_result
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def write(product: Product, plan: SplitK, limits: Limits) -> tirx.PrimFunc:
         kernel.threads("threadIdx.y", plan.threads_y) as thread_y,
         kernel.threads("threadIdx.x", plan.threads_x) as thread_x,
     ):
-        s = kernel.let("s", tvm.tirx.floordiv(block_x, i64(tiles_x)))
-        first_x = kernel.let("first_x", tvm.tirx.floormod(block_x, i64(tiles_x)) * plan.x)
+        s, tile_x = batch_and_tile(kernel, product, block_x, tiles_x)
+        first_x = kernel.let("first_x", tile_x * plan.x)
         first_y = kernel.let("first_y", block_y * plan.y)
         partial = kernel.alloc("partial", product.accumulator, plan.slices * plan.y * plan.x, "shared")
         sums = kernel.alloc("sums", product.accumulator, plan.rows * plan.cols, "local")

@@ -9,13 +9,12 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from tvm import tirx
-
 from .gemm import Tile
 from .limits import Limits
 from .matrix import MatrixTile
 from .product import Product
 from .split_k import SplitK
+from .typical import typical
 
 Plan = Tile | SplitK | MatrixTile
 
@@ -36,11 +35,10 @@ class Shape:
 
     @staticmethod
     def of(product: Product) -> Shape:
-        """Symbolic extents count as TYPICAL, those of s as TYPICAL_BATCH times what is known of it."""
-        sizes = [e if isinstance(e, int) else TYPICAL for e in (a.extent for a in (product.y, product.x, product.k))]
-        known = [int(e) if isinstance(e, tirx.IntImm) else TYPICAL_BATCH for _, e in product.s.iterators]
-        y, x, k = sizes
-        return Shape(math.prod(known), y, x, k, product.operand_y.along)
+        """Symbolic extents count as what is typical of them, or else as TYPICAL, in s as TYPICAL_BATCH."""
+        y, x, k = (typical(product.func, axis.extent, TYPICAL) for axis in (product.y, product.x, product.k))
+        s = math.prod(typical(product.func, extent, TYPICAL_BATCH) for _, extent in product.s.iterators)
+        return Shape(s, y, x, k, product.operand_y.along)
 
     def workgroups(self, plan: Plan) -> int:
         """Size of the grid."""
