@@ -14,7 +14,7 @@ from tvm_webgpu.codegen.spirv.assembly import assemble
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.dtypes import REPR, DType
 from tvm_webgpu.codegen.spirv.expressions import EXPRESSIONS
-from tvm_webgpu.codegen.spirv.instructions import Id
+from tvm_webgpu.codegen.spirv.instructions import Id, Region
 from tvm_webgpu.codegen.spirv.launch import Binding, KernelModule
 from tvm_webgpu.codegen.spirv.limits import Limits
 from tvm_webgpu.codegen.spirv.opcodes import Capability, Op
@@ -40,6 +40,7 @@ class Emitter:
         self.func, self.name, self.limits = func, name, limits
         self.b = Builder()
         self.env: dict[int, Value] = {}
+        self.known: dict[int, tuple[Region, int, Value]] = {}  # of pure expressions: where, at which depth, what
         self.indices: dict[str, Val] = {}
         self.places: dict[int, storage.Place] = {}
         self.matrices: dict[int, matrix.Declared] = {}
@@ -47,7 +48,7 @@ class Emitter:
         self.workgroup_memory = 0
         self.scan: Scan = scan(func, name)
         self.facts = self.scan.facts
-        self.dtype = self.facts.dtype
+        self.terms, self.dtype = self.facts.terms, self.facts.dtype
 
     def unsupported(self, what: str, hint: str = "") -> UnsupportedError:
         return UnsupportedError(f"kernel {self.name}: {what}" + (f"; {hint}" if hint else ""))
@@ -119,11 +120,27 @@ class Emitter:
             raise self.unsupported(f"statement {type(stmt).__name__} can't run in a shader")
         emit_it(self, stmt)
 
+    def bind(self, var: ir.Var, value: Value) -> None:
+        """Gives a variable its value from here on."""
+        handle = var.__chandle__()
+        if handle in self.env:
+            self.known.clear()  # what was computed of it
+        self.env[handle] = value
+
     def expr(self, expr: ir.Expr) -> Value:
+        """The value of an expression; of one that depends on variables alone the one computed before in this scope."""
+        expr = self.terms(expr)
+        handle = expr.__chandle__()
+        known, regions = self.known.get(handle), self.b.fn.regions
+        if known is not None and known[1] < len(regions) and regions[known[1]] is known[0]:
+            return known[2]
         emit_it = EXPRESSIONS.get(type(expr))
         if emit_it is None:
             raise self.unsupported(f"expression {type(expr).__name__}")
-        return emit_it(self, expr)
+        value = emit_it(self, expr)
+        if self.terms.pure(handle):
+            self.known[handle] = regions[-1], len(regions) - 1, value
+        return value
 
     def val(self, expr: ir.Expr) -> Val:
         """An expression that has to be a scalar, or a vector that SPIR-V has."""

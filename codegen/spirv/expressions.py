@@ -14,6 +14,7 @@ from tvm_webgpu.codegen.spirv.dtypes import DType
 from tvm_webgpu.codegen.spirv.elementary import float_remainder
 from tvm_webgpu.codegen.spirv.instructions import float_bits
 from tvm_webgpu.codegen.spirv.selection import pick
+from tvm_webgpu.codegen.spirv.terms import BINARY
 from tvm_webgpu.codegen.spirv.values import WIDE, Val, Value, const, join, lanewise, split
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ def _int(e: Emitter, expr: prim.IntImm) -> Value:
 
 def _float(e: Emitter, expr: prim.FloatImm) -> Value:
     rep = e.rep(e.dtype(expr))
-    bits = float_bits(expr.value, 32)
     if rep == "f64":
         return const(e.b, rep, expr.value)
+    bits = float_bits(expr.value, 32)
     if bits & 0x7F800000 != 0x7F800000:
         return const(e.b, rep, expr.value)
     return arith.convert(e.b, Val("f32", (e.b.opaque_float(bits),)), rep, "")
@@ -116,7 +117,7 @@ def _select(e: Emitter, expr: prim.Select) -> Value:
 
 
 def _let(e: Emitter, expr: prim.Let) -> Value:
-    e.env[expr.var.__chandle__()] = e.expr(expr.value)
+    e.bind(expr.var, e.expr(expr.value))
     return e.expr(expr.body)
 
 
@@ -144,11 +145,6 @@ def _shuffle(e: Emitter, expr: prim.Shuffle) -> Value:
     return join(e.b, [lanes[int(i)] for i in expr.indices])
 
 
-BINARY = (
-    prim.Add, prim.Sub, prim.Mul, prim.Div, prim.Mod, prim.FloorDiv, prim.FloorMod, prim.Min, prim.Max, prim.EQ,
-    prim.NE, prim.LT, prim.LE, prim.GT, prim.GE, prim.And, prim.Or, prim.LShift, prim.RShift, prim.BitwiseAnd,
-    prim.BitwiseOr, prim.BitwiseXor,
-)  # fmt: skip
 EXPRESSIONS: dict[type, Callable[..., Value]] = {
     **dict.fromkeys(BINARY, _binary),
     prim.IntImm: _int,

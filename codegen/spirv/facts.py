@@ -15,7 +15,8 @@ from math import gcd
 
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
-from tvm_webgpu.codegen.spirv.dtypes import BYTES, INT_RANGE, DType, dtype_of, parse
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, INT_RANGE, parse
+from tvm_webgpu.codegen.spirv.terms import Terms
 
 MAX_BUFFER_BYTES = 2**31
 
@@ -140,26 +141,20 @@ class Facts:
 
     def __init__(self) -> None:
         self._vars: dict[int, Fact] = {}
+        self.terms = Terms()
+        self.dtype = self.terms.dtype
         self._memo: dict[int, Fact] = {}
-        self._dtypes: dict[int, DType] = {}
-        self._keep: list[ir.Expr] = []  # so that no handle in the memos is given to another node
         self._products: list[tuple[Counter[int], int]] = []
 
-    def dtype(self, expr: ir.Expr) -> DType:
-        """`dtype_of`, which asks TVM only once for each node."""
-        handle = expr.__chandle__()
-        dtype = self._dtypes.get(handle)
-        if dtype is None:
-            dtype = self._dtypes[handle] = dtype_of(expr)
-            self._keep.append(expr)
-        return dtype
-
     def set(self, var: ir.Var, fact: Fact) -> None:
-        self._vars[var.__chandle__()] = fact
+        handle = var.__chandle__()
+        if self._vars.get(handle, fact) != fact:
+            self._memo.clear()  # what was known of expressions of it may be more now
+        self._vars[handle] = fact
 
     def scalar(self, var: ir.Var) -> None:
         """A scalar argument: the runtime passes 32 bits."""
-        lo, hi = INT_RANGE[dtype_of(var).name]
+        lo, hi = INT_RANGE[self.dtype(var).name]
         bound = Fact(max(lo, -(2**31)), min(hi, 2**32 - 1 if lo == 0 else 2**31 - 1))
         for product, most in self._products:
             power = product[var.__chandle__()]
@@ -192,15 +187,18 @@ class Facts:
         handle = expr.__chandle__()
         fact = self._memo.get(handle)
         if fact is None:
-            dtype = self.dtype(expr)
-            lo, hi = INT_RANGE[dtype.name]
-            fact = self._of(expr) if dtype.lanes == 1 else None
-            if fact is None:
-                fact = Fact(lo, hi)
-            elif not fact.within(lo, hi):
-                fact = Fact(lo, hi, fact.multiple & -fact.multiple or 1)
-            self._memo[handle] = fact
+            same = self.terms(expr)
+            fact = self._memo.get(same.__chandle__()) or self._in_range(same)
+            self._memo[handle] = self._memo[same.__chandle__()] = fact
         return fact
+
+    def _in_range(self, expr: ir.Expr) -> Fact:
+        dtype = self.dtype(expr)
+        lo, hi = INT_RANGE[dtype.name]
+        fact = self._of(expr) if dtype.lanes == 1 else None
+        if fact is None:
+            return Fact(lo, hi)
+        return fact if fact.within(lo, hi) else Fact(lo, hi, fact.multiple & -fact.multiple or 1)
 
     def _of(self, expr: ir.Expr) -> Fact | None:
         kind = type(expr)
@@ -274,5 +272,6 @@ def is_zero_or(fact: Fact, divisor: int) -> bool:
 
 def bind(facts: Facts, stmt: tirx.Bind | prim.Let) -> None:
     """Enters the variable of a `let` statement or expression."""
-    if dtype_of(stmt.value).is_int and dtype_of(stmt.value).lanes == 1:
+    dtype = facts.dtype(stmt.value)
+    if dtype.is_int and dtype.lanes == 1:
         facts.set(stmt.var, facts(stmt.value))

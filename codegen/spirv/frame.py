@@ -76,7 +76,7 @@ def load_scalars(e: Emitter, scalars: list[Scalar]) -> Val | None:
         if i < len(params):
             dtype = e.dtype(params[i])
             value = value if dtype.is_wide else convert(e, value, e.rep(dtype), dtype)
-            e.env[params[i].__chandle__()] = value
+            e.bind(params[i], value)
     return value
 
 

@@ -14,7 +14,7 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 from tvm.tirx.buffer import is_buffer_var
-from tvm_webgpu.codegen.spirv.dtypes import BYTES, DType, dtype_of, parse
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, DType, parse
 from tvm_webgpu.codegen.spirv.facts import Fact, Facts, bind, is_zero_or
 from tvm_webgpu.codegen.spirv.launch import MAX_FOLDED_GRID, MAX_GRID
 from tvm_webgpu.codegen.spirv.opcodes import MatrixUse
@@ -170,8 +170,8 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
         if isinstance(index, prim.Ramp):
             lanes *= int(index.lanes)
             whole = is_one(index.stride) and is_zero_or(found.facts(index.base), lanes)
-        elif dtype_of(index).lanes > 1:
-            lanes, whole = dtype_of(index).lanes * lanes, False
+        elif found.facts.dtype(index).lanes > 1:
+            lanes, whole = found.facts.dtype(index).lanes * lanes, False
         if view.offset is not None:
             whole = whole and is_zero_or(found.facts(view.offset), lanes)
         memory.vectors.add((lanes, whole))

@@ -28,7 +28,7 @@ def _seq(e: Emitter, stmt: tirx.SeqStmt) -> None:
 
 def _attr(e: Emitter, stmt: tirx.AttrStmt) -> None:
     if stmt.attr_key == "thread_extent":
-        e.env[stmt.node.var.__chandle__()] = _thread_var(e, stmt.node)
+        e.bind(stmt.node.var, _thread_var(e, stmt.node))
     elif stmt.attr_key not in IGNORED_ATTRIBUTES and not stmt.attr_key.startswith("pragma_"):
         raise e.unsupported(f"attribute {stmt.attr_key}")
     e.stmt(stmt.body)
@@ -57,7 +57,7 @@ def _allocate(e: Emitter, stmt: tirx.AllocBuffer) -> None:
 def _bind(e: Emitter, stmt: tirx.Bind) -> None:
     if isinstance(stmt.var.ty, ir.PointerType):
         raise e.unsupported(f"pointer variable {stmt.var.name}")
-    e.env[stmt.var.__chandle__()] = e.expr(stmt.value)
+    e.bind(stmt.var, e.expr(stmt.value))
 
 
 def _evaluate(e: Emitter, stmt: tirx.Evaluate) -> None:
@@ -107,7 +107,7 @@ def _for(e: Emitter, stmt: tirx.For) -> None:
 
 def _set_index(e: Emitter, var: ir.Var, index: Val) -> None:
     dtype = e.dtype(var)
-    e.env[var.__chandle__()] = index if dtype.is_wide else convert(e, index, e.rep(dtype), dtype)
+    e.bind(var, index if dtype.is_wide else convert(e, index, e.rep(dtype), dtype))
 
 
 def _while(e: Emitter, stmt: tirx.While) -> None:
