@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from tvm.relax.frontend.onnx import onnx_frontend
 
+from tvm_webgpu.pipeline.frontends.onnx_body import Body
+from tvm_webgpu.pipeline.frontends.onnx_define import DEFINED
+
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto
 
@@ -23,6 +26,12 @@ EXPANDED: dict[str, Callable[[NodeProto], bool]] = {
 
 DOMAIN = "tvm_webgpu.expanded"
 
+PLAIN_OPSET = 21
+"""The version of ONNX's operators in what replaces nodes of a model that names none."""
+
+OURS = ("", "ai.onnx.ml")
+"""The domains of the operators that are defined here."""
+
 
 def expand(model: ModelProto) -> ModelProto:
     """The model without functions of its own, and without operators that only a function can express.
@@ -33,11 +42,13 @@ def expand(model: ModelProto) -> ModelProto:
 
     types = dict(_types(model.graph))
     opsets = {_domain(item.domain): item.version for item in model.opset_import}
+    if "" not in opsets:  # a model of other domains' operators alone
+        opsets[""] = PLAIN_OPSET
+        model.opset_import.append(helper.make_opsetid("", PLAIN_OPSET))
     for node in nodes_of(model.graph):
-        known = (_domain(node.domain), node.op_type)
-        if known not in _functions() and not (not known[0] and EXPANDED.get(node.op_type, lambda _: False)(node)):
+        function = _replacement(node, types, opsets)
+        if function is None:
             continue
-        function = _function(node, types, opsets[_domain(node.domain)])
         function.domain, function.name = DOMAIN, f"{node.op_type}_{len(model.functions)}"
         # A definition holds for every version of ONNX up to the next definition.
         versions = {
@@ -55,13 +66,32 @@ def expand(model: ModelProto) -> ModelProto:
     return inliner.inline_local_functions(model, convert_version=False)
 
 
+def _replacement(node: NodeProto, types: dict[str, TypeProto], opsets: dict[str, int]) -> FunctionProto | None:
+    """Our definition of the operator, or else ONNX's, where the node wants one."""
+    domain = _domain(node.domain)
+    if (define := DEFINED.get(node.op_type)) and domain in OURS:
+        body = Body(node, types, opsets[""])
+        outputs = define(body)
+        return None if outputs is None else body.function(outputs)
+    if (domain, node.op_type) in _functions() or (not domain and EXPANDED.get(node.op_type, lambda _: False)(node)):
+        return _function(node, types, opsets[domain])
+    return None
+
+
 def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
     """The nodes of the graph and of its subgraphs."""
     for node in graph.node:
         yield node
-        for attr in node.attribute:
-            for inner in (*attr.graphs, *([attr.g] if attr.HasField("g") else [])):
-                yield from nodes_of(inner)
+        for inner in subgraphs(node):
+            yield from nodes_of(inner)
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The branches of an If, the body of a loop."""
+    for attr in node.attribute:
+        yield from attr.graphs
+        if attr.HasField("g"):
+            yield attr.g
 
 
 def _domain(name: str) -> str:
@@ -83,12 +113,16 @@ def _functions() -> frozenset[tuple[str, str]]:
 
 
 def _types(graph: GraphProto) -> Iterator[tuple[str, TypeProto]]:
+    """The values' types by name, those of subgraphs with them."""
     from onnx import helper
 
     for tensor in graph.initializer:
         yield tensor.name, helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
     for value in (*graph.input, *graph.value_info, *graph.output):
         yield value.name, value.type
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from _types(inner)
 
 
 def _function(node: NodeProto, types: dict[str, TypeProto], opset: int) -> FunctionProto:

@@ -1,0 +1,185 @@
+"""Operators as functions of simpler ones, where neither TVM's importer nor ONNX has a form that can be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tvm_webgpu.pipeline.frontends.onnx_body import Body, Definition
+from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
+
+FLOAT, INT32, INT64 = 1, 6, 7
+
+
+def _floating(elem_type: int) -> bool:
+    from onnx import TensorProto
+
+    return elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+
+def one_hot(body: Body) -> Sequence[str]:
+    """Also with a depth and values that are not constants."""
+    rank = len(body.dims(0))
+    axis = body.attr("axis", -1) % (rank + 1)
+    depth = body.Cast(body.Reshape(body.input(1), np.array([-1])), to=INT64)
+    indices = body.Cast(body.input(0), to=INT64)
+    indices = body.Where(body.Less(indices, np.array(0)), body.Add(indices, depth), indices)
+    classes = body.Range(np.array(0), body.Squeeze(depth, axes=[0]), np.array(1))
+    hot = body.Equal(
+        body.Unsqueeze(indices, axes=[axis]), body.Unsqueeze(classes, axes=list(range(1, rank + 1 - axis)))
+        if axis < rank
+        else classes,
+    )
+    off, on = (body.Gather(body.input(2), np.array(index), axis=0) for index in (0, 1))
+    return [body.Where(hot, on, off)]
+
+
+def power(body: Body) -> Sequence[str] | None:
+    """Base and exponent of different types, of which the result has the base's, and whole numbers."""
+    if not body.knows(0, 1):
+        return None
+    base, exponent = body.input(0), body.input(1)
+    kinds = body.dtype(0), body.dtype(1)
+    floating = [_floating(kind) for kind in kinds]
+    if floating[0]:
+        return None if kinds[0] == kinds[1] else [body.Pow(base, body.Cast(exponent, to=kinds[0]))]
+    if floating[1]:
+        return [body.Cast(body.Pow(body.Cast(base, to=kinds[1]), exponent), to=kinds[0])]
+    # By squaring, which is exact: one factor for each bit that an exponent may have.
+    result, two = body.scalar(1, 0), np.array(2, np.int64)
+    exponent = body.Cast(exponent, to=INT64)
+    for _ in range(6):
+        odd = body.Equal(body.Mod(exponent, two), np.array(1, np.int64))
+        result = body.Where(odd, body.Mul(result, base), result)
+        base, exponent = body.Mul(base, base), body.Div(exponent, two)
+    return [result]
+
+
+def lp_normalization(body: Body) -> Sequence[str]:
+    """Zero where the norm is."""
+    x, axes = body.input(0), [body.attr("axis", -1)]
+    if body.attr("p", 2) == 1:
+        norm = body.ReduceSum(body.Abs(x), axes=axes, keepdims=1)
+    else:
+        norm = body.Sqrt(body.ReduceSum(body.Mul(x, x), axes=axes, keepdims=1))
+    zero = body.scalar(0.0, 0)
+    return [body.Where(body.Equal(norm, zero), zero, body.Div(x, norm))]
+
+
+def reverse_sequence(body: Body) -> Sequence[str]:
+    """The first elements of each sequence, as many as its length says, the other way round."""
+    x, lengths = body.input(0), body.Cast(body.input(1), to=INT64)
+    time_axis, batch_axis = body.attr("time_axis", 0), body.attr("batch_axis", 1)
+    steps = body.Range(np.array(0), body.Squeeze(_extent_of(body, 0, time_axis), axes=[0]), np.array(1))
+    if time_axis == 0:
+        steps, lengths = body.Unsqueeze(steps, axes=[1]), body.Unsqueeze(lengths, axes=[0])
+    else:
+        lengths = body.Unsqueeze(lengths, axes=[1])
+    last = body.Sub(lengths, np.array(1))
+    where = body.Where(body.Less(steps, lengths), body.Sub(last, steps), body.Add(steps, body.Sub(lengths, lengths)))
+    rank = len(body.dims(0))
+    if rank > 2:
+        where = body.Expand(body.Unsqueeze(where, axes=list(range(2, rank))), body.Shape(x))
+    return [body.GatherElements(x, where, axis=time_axis)]
+
+
+def _extent_of(body: Body, index: int, axis: int) -> str:
+    return body.Slice(body.Shape(body.input(index)), starts=[axis], ends=[axis + 1], axes=[0])
+
+
+def _centred(body: Body, value: int, zero: int, shape: Sequence[int] | None = None) -> str:
+    """A quantised input less its zero point, in int32."""
+    number = body.Cast(body.input(value), to=INT32)
+    if not body.has(zero):
+        return number
+    point = body.Cast(body.input(zero), to=INT32)
+    return body.Sub(number, body.Reshape(point, np.array(shape)) if shape and body.dims(zero) else point)
+
+
+def _convolved(body: Body, x: str, weight: int, weight_zero: int) -> str:
+    """In int32, which is exact; zero points are taken away first, so that padding counts as them."""
+    per_channel = [-1, *[1] * (len(body.dims(weight)) - 1)]
+    kept = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+    attrs = {name: body.attr(name) for name in kept if name in body.attrs}
+    return body.Conv(x, _centred(body, weight, weight_zero, per_channel), **attrs)
+
+
+def _requantised(body: Body, sums: str, scale: str, y_scale: int, y_zero: int, like: int) -> str:
+    """round(sums * scale / y_scale) + zero point, within the bounds of the type."""
+    from onnx import helper
+
+    kind = body.dtype(y_zero if body.has(y_zero) else like)
+    bounds = np.iinfo(helper.tensor_dtype_to_np_dtype(kind))
+    factor = body.Div(scale, body.Cast(body.input(y_scale), to=FLOAT))
+    value = body.Round(body.Mul(body.Cast(sums, to=FLOAT), factor))
+    if body.has(y_zero):
+        value = body.Add(value, body.Cast(body.input(y_zero), to=FLOAT))
+    low, high = (np.array(bound, np.float32) for bound in (bounds.min, bounds.max))
+    return body.Cast(body.Min(body.Max(value, low), high), to=kind)
+
+
+def conv_integer(body: Body) -> Sequence[str]:
+    """int32 sums of x and w less their zero points."""
+    return [_convolved(body, _centred(body, 0, 2), 1, 3)]
+
+
+def qlinear_conv(body: Body) -> Sequence[str]:
+    """The scale and zero point of the weights may be one for each output channel."""
+    channels = [1, -1, *[1] * (len(body.dims(3)) - 2)]
+    sums = _convolved(body, _centred(body, 0, 2), 3, 5)
+    if body.has(8):
+        sums = body.Add(sums, body.Reshape(body.input(8), np.array(channels)))
+    scale = body.Mul(body.input(1), body.Reshape(body.input(4), np.array(channels)))
+    return [_requantised(body, sums, scale, 6, 7, like=0)]
+
+
+def qlinear_matmul(body: Body) -> Sequence[str]:
+    """Scales and zero points of rows of a and y, and of columns of b, where they are vectors."""
+
+    def rows(index: int) -> list[int] | None:
+        return [-1, 1] if len(body.dims(index)) == 1 and body.extent(index, 0) > 1 else None
+
+    def scale(index: int) -> str:
+        value = body.Cast(body.input(index), to=FLOAT)
+        return body.Reshape(value, np.array(rows(index))) if index == 1 and rows(index) else value
+
+    sums = body.MatMul(_centred(body, 0, 2, rows(2)), _centred(body, 3, 5))
+    return [_requantised(body, sums, body.Mul(scale(1), scale(4)), 6, 7, like=0)]
+
+
+def binarizer(body: Body) -> Sequence[str]:
+    """1 above the threshold, else 0."""
+    threshold = body.scalar(body.attr("threshold", 0.0), 0)
+    return [body.Cast(body.Greater(body.input(0), threshold), to=body.dtype(0))]
+
+
+def array_feature_extractor(body: Body) -> Sequence[str]:
+    """Columns by number."""
+    return [body.Gather(body.input(0), body.Reshape(body.input(1), np.array([-1])), axis=-1)]
+
+
+def eye_like(body: Body) -> Sequence[str] | None:
+    """Of the type that the attribute names; the extents must be known."""
+    from onnx import helper
+
+    if "dtype" not in body.attrs or body.attr("dtype") == body.dtype(0):
+        return None
+    kind = helper.tensor_dtype_to_np_dtype(body.attr("dtype"))
+    return [body.Identity(np.eye(body.extent(0, 0), body.extent(0, 1), body.attr("k", 0)).astype(kind))]
+
+
+DEFINED: Mapping[str, Definition] = {
+    "ArrayFeatureExtractor": array_feature_extractor,
+    "Binarizer": binarizer,
+    "ConvInteger": conv_integer,
+    "EyeLike": eye_like,
+    "LpNormalization": lp_normalization,
+    "OneHot": one_hot,
+    "Pow": power,
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
+    "ReverseSequence": reverse_sequence,
+    **{name: recurrent(cell) for name, cell in CELLS.items()},
+}
+"""The definition of each operator, of ONNX's own domains."""

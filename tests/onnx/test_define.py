@@ -1,0 +1,146 @@
+"""Definitions of operators of our own, and unrolled loops, beside ONNX Runtime: before the import, on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import ModelProto, TensorProto, numpy_helper
+from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info, np_dtype_to_tensor_dtype
+from onnx.reference import ReferenceEvaluator
+from tvm_webgpu.errors import UnsupportedError
+from tvm_webgpu.pipeline.frontends.onnx_prepare import prepare
+
+RANDOM = np.random.default_rng(7)
+
+
+def model(nodes, feeds, outputs, constants=(), opset: int = 17) -> ModelProto:  # type: ignore[no-untyped-def]
+    """`feeds` gives the inputs' types and shapes, `outputs` are (name, element type)."""
+    graph = make_graph(
+        nodes,
+        "test",
+        [make_tensor_value_info(n, np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()],
+        [make_tensor_value_info(name, kind, None) for name, kind in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants],
+    )
+    return make_model(graph, opset_imports=[make_opsetid("", opset)], ir_version=9)
+
+
+def check(before: ModelProto, feeds: dict[str, np.ndarray], gone: str, tolerance: float = 1e-5) -> ModelProto:
+    """Without the operator, the model gives what ONNX Runtime gives with it."""
+    after = prepare(before, {}, {})
+    assert gone not in {node.op_type for node in after.graph.node}
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 4
+    session = onnxruntime.InferenceSession(before.SerializeToString(), quiet, providers=["CPUExecutionProvider"])
+    want = session.run(None, feeds)
+    got = ReferenceEvaluator(after).run(None, feeds)
+    for one, other in zip(want, got, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+    return after
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RANDOM.uniform(-1, 1, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("op, gates", [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_recurrent_layers(op: str, gates: int, direction: str) -> None:
+    steps, batch, size, hidden = 5, 3, 4, 6
+    ways = 2 if direction == "bidirectional" else 1
+    feeds = {"x": floats(steps, batch, size), "lengths": np.array([5, 2, 3], np.int32), "h": floats(ways, batch, hidden)}
+    weights = [
+        ("w", floats(ways, gates * hidden, size)),
+        ("r", floats(ways, gates * hidden, hidden)),
+        ("b", floats(ways, 2 * gates * hidden)),
+    ]
+    inputs, extra = ["x", "w", "r", "b", "lengths", "h"], {}
+    outputs = ["y", "y_h"]
+    if op == "LSTM":
+        feeds["c"] = floats(ways, batch, hidden)
+        weights.append(("p", floats(ways, 3 * hidden)))
+        inputs, outputs = [*inputs, "c", "p"], [*outputs, "y_c"]
+    if op == "GRU":
+        extra = {"linear_before_reset": 1, "activations": ["HardSigmoid", "Softsign"] * ways}
+    node = make_node(op, inputs, outputs, direction=direction, hidden_size=hidden, clip=0.9, **extra)
+    before = model([node], feeds, [(name, TensorProto.FLOAT) for name in outputs], weights)
+    check(before, feeds, op)
+
+
+def test_a_layer_without_optional_inputs() -> None:
+    feeds = {"x": floats(2, 1, 3)}
+    weights = [("w", floats(1, 8, 3)), ("r", floats(1, 8, 2))]
+    node = make_node("LSTM", ["x", "w", "r"], ["", "y_h"], hidden_size=2)
+    check(model([node], feeds, [("y_h", TensorProto.FLOAT)], weights), feeds, "LSTM")
+
+
+def test_a_sequence_of_unknown_length_is_refused() -> None:
+    feeds = {"x": floats(2, 1, 3)}
+    before = model(
+        [make_node("RNN", ["x", "w", "r"], ["y"], name="layer", hidden_size=2)],
+        feeds,
+        [("y", TensorProto.FLOAT)],
+        [("w", floats(1, 2, 3)), ("r", floats(1, 2, 2))],
+    )
+    with pytest.raises(UnsupportedError, match="RNN .node 'layer'.*axis 0 of input 0 must be a number"):
+        prepare(before, {}, {"x": ["steps", 1, 3]})
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_one_hot_with_values_that_are_inputs(axis: int) -> None:
+    feeds = {"i": np.array([[0, -1, 7], [2, 1, -4]]), "values": np.array([2, 5], np.float32)}
+    nodes = [make_node("OneHot", ["i", "depth", "values"], ["y"], axis=axis)]
+    check(model(nodes, feeds, [("y", TensorProto.FLOAT)], [("depth", np.array([4]))]), feeds, "OneHot")
+
+
+def test_powers_of_other_types() -> None:
+    feeds = {"x": np.array([-2, 3, 0.5], np.float32), "i": np.array([-3, 0, 2]), "n": np.array([3, 0, 1])}
+    nodes = [make_node("Pow", ["x", "n"], ["a"]), make_node("Pow", ["i", "n"], ["b"])]
+    after = prepare(model(nodes, feeds, [("a", TensorProto.FLOAT), ("b", TensorProto.INT64)]), {}, {})
+    a, b = ReferenceEvaluator(after).run(None, feeds)
+    np.testing.assert_allclose(a, [-8, 1, 0.5])
+    assert b.tolist() == [-27, 1, 2] and [node.op_type for node in after.graph.node].count("Pow") == 1
+
+
+@pytest.mark.parametrize("time_axis", [0, 1])
+def test_reversed_sequences(time_axis: int) -> None:
+    feeds = {"x": floats(4, 4, 2, 3), "lengths": np.array([1, 4, 2, 3])}
+    node = make_node("ReverseSequence", ["x", "lengths"], ["y"], time_axis=time_axis, batch_axis=1 - time_axis)
+    check(model([node], feeds, [("y", TensorProto.FLOAT)]), feeds, "ReverseSequence")
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_quantised_convolutions(signed: bool) -> None:
+    kind, (low, high) = (np.int8, (-128, 128)) if signed else (np.uint8, (0, 256))
+    feeds = {"x": RANDOM.integers(low, high, (1, 4, 7, 7)).astype(kind)}
+    constants = [
+        ("xs", np.float32(0.02)), ("xz", kind(3)),
+        ("w", RANDOM.integers(-128, 128, (6, 2, 3, 3)).astype(np.int8)),
+        ("ws", RANDOM.uniform(0.001, 0.01, 6).astype(np.float32)), ("wz", np.zeros(6, np.int8)),
+        ("ys", np.float32(0.05)), ("yz", kind(7)), ("b", RANDOM.integers(-500, 500, 6).astype(np.int32)),
+    ]
+    node = make_node("QLinearConv", ["x", *(name for name, _ in constants)], ["y"], group=2, pads=[1, 1, 1, 1])
+    outputs = [("y", np_dtype_to_tensor_dtype(np.dtype(kind)))]
+    before = model([node], feeds, outputs, [(name, np.asarray(array)) for name, array in constants])
+    check(before, feeds, "QLinearConv")
+
+
+def test_quantised_products() -> None:
+    feeds = {"a": RANDOM.integers(0, 256, (2, 5, 8)).astype(np.uint8)}
+    constants = [
+        ("as", np.float32(0.02)), ("az", np.uint8(9)), ("b", RANDOM.integers(-128, 128, (8, 3)).astype(np.int8)),
+        ("bs", np.float32(0.01)), ("bz", np.int8(-4)), ("ys", np.float32(0.05)), ("yz", np.uint8(128)),
+    ]
+    node = make_node("QLinearMatMul", ["a", *(name for name, _ in constants)], ["y"])
+    before = model([node], feeds, [("y", TensorProto.UINT8)], [(name, np.asarray(array)) for name, array in constants])
+    check(before, feeds, "QLinearMatMul")
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_normalised_by_a_norm_that_may_be_zero(p: int) -> None:
+    feeds = {"x": np.array([[3, -4], [0, 0]], np.float32)}
+    before = model([make_node("LpNormalization", ["x"], ["y"], p=p)], feeds, [("y", TensorProto.FLOAT)])
+    (got,) = ReferenceEvaluator(prepare(before, {}, {})).run(None, feeds)
+    np.testing.assert_allclose(got, [[3 / (7, 5)[p - 1], -4 / (7, 5)[p - 1]], [0, 0]], rtol=1e-6)
