@@ -27,6 +27,7 @@ class Declarations:
         self.names = names
         self.lines: list[str] = []
         self.structs: dict[object, str] = {}
+        self.names_of: dict[int, tuple[str, Type]] = {}  # by identity, since comparing types takes longer
         self.member_names: dict[int, list[str]] = {}
         self.layout = Layout(module)
         self.hidden: dict[tuple[int, int], str] = {}  # (bits, width) of NaN or infinity -> private variable
@@ -38,6 +39,14 @@ class Declarations:
 
     def type(self, type: Type, tree: Tree = None) -> str:
         """The WGSL type; ``tree`` says which parts are atomic."""
+        if tree is None:
+            known = self.names_of.get(id(type))
+            if known is None:
+                known = self.names_of[id(type)] = self._type(type, None), type
+            return known[0]
+        return self._type(type, tree)
+
+    def _type(self, type: Type, tree: Tree) -> str:
         if tree is True:
             if type not in (types.I32, types.U32):
                 raise UnsupportedError(f"an atomic operation on {describe(type)}: WGSL has atomics of i32 and u32 only")

@@ -9,8 +9,15 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
+    """``plain`` is for instructions of ids and literals only, which are nearly all: (result type, result id, kinds).
+
+    Its kinds are those of the operands after the result; the last one repeats where ``repeats``.
+    """
+
     name: str
     operands: tuple[tuple[str, str], ...]  # (kind, quantifier)
+    plain: tuple[bool, bool, str] | None
+    repeats: bool
 
 
 _TABLE = """
@@ -267,8 +274,15 @@ def _rules() -> dict[int, Rule]:
                 operands[-1] = (operands[-1][0], letter)
             else:
                 operands.append((letter, ""))
-        rules[int(number)] = Rule(name, tuple(operands))
+        rules[int(number)] = Rule(name, tuple(operands), _plain(operands), bool(operands) and operands[-1][1] == "*")
     return rules
+
+
+def _plain(operands: list[tuple[str, str]]) -> tuple[bool, bool, str] | None:
+    kinds = "".join(kind for kind, _ in operands)
+    if "s" in kinds or any(quantifier for _, quantifier in operands[:-1]) or (operands and operands[-1][1] == "?"):
+        return None
+    return "t" in kinds, "r" in kinds, kinds.lstrip("tr")
 
 
 RULES = _rules()

@@ -10,10 +10,11 @@ import re
 from tvm_webgpu.codegen.wgsl import check, expr, grammar, types
 from tvm_webgpu.codegen.wgsl.declare import describe
 from tvm_webgpu.codegen.wgsl.expr import Expr
-from tvm_webgpu.codegen.wgsl.module import Instruction, invalid, located, unsupported
+from tvm_webgpu.codegen.wgsl.module import Instruction, at, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.operators import GLSL_ROWS, ROWS, SCALAR_ROWS, SUBGROUP_MOVES, WRAPPING, Row
 from tvm_webgpu.codegen.wgsl.state import State
 from tvm_webgpu.codegen.wgsl.types import Type
+from tvm_webgpu.errors import UnsupportedError
 
 _LITERAL = re.compile(r"(?:i32\()?(-?\d+)[iu)]")
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
@@ -24,15 +25,22 @@ class Instructions(State):
 
     def instruction(self, inst: Instruction) -> None:
         """Writes one instruction."""
-        with located(inst):
+        try:
             self._instruction(inst)
+        except UnsupportedError as error:
+            raise at(inst, error) from error
 
     def check(self, inst: Instruction, rule: check.Rule, ids: tuple[int, ...]) -> None:
         """Refuses operands of types that the instruction does not take."""
+        given = [self.m.type_of(id, inst) for id in ids]
+        key = _signature(inst, rule, given)
+        if key in self.t.plans:
+            return
         result = self.result_type(inst)
-        if not rule(result, [self.m.type_of(id, inst) for id in ids]):
-            given = ", ".join(describe(self.m.type_of(id, inst)) for id in ids)
-            raise invalid(inst, f"the types do not fit: {given} to {describe(result)}")
+        if not rule(result, given):
+            texts = ", ".join(map(describe, given))
+            raise invalid(inst, f"the types do not fit: {texts} to {describe(result)}")
+        self.t.plans[key] = given, result
 
     def _instruction(self, inst: Instruction) -> None:
         rule = check.RULES.get(inst.op)
@@ -97,6 +105,8 @@ class Instructions(State):
 
     def cast(self, value: Expr, source: Type, target: Type) -> Expr:
         """Integers of the other signedness, bits kept; any other type as it is."""
+        if source is target:
+            return value
         scalar, wanted = types.scalar_of(source), types.scalar_of(target)
         if scalar is None or wanted is None or scalar == wanted or scalar.kind != "int" or wanted.kind != "int":
             return value
@@ -138,20 +148,25 @@ class Instructions(State):
     def apply(self, inst: Instruction, row: Row, ids: tuple[int, ...]) -> Expr:
         """The expression of a row for these operands."""
         result = self.result_type(inst)
-        args: list[Expr] = []
-        kinds: list[Type] = []
-        for i, id in enumerate(ids):
-            value, kind = self.typed(id, inst)
-            wanted = self._wanted(row.operands[min(i, len(row.operands) - 1)], kind, result, kinds)
-            args.append(self.cast(value, kind, wanted))
-            kinds.append(wanted)
-        self._check(inst, row, kinds, result)
+        given = [self.m.type_of(id, inst) for id in ids]
+        key = _signature(inst, row, given)
+        if key not in self.t.plans:
+            self.t.plans[key] = self._plan(inst, row, given, result)
+        kinds, computed = self.t.plans[key]
+        args = [self.cast(self.operand(id, inst), kind, wanted) for id, kind, wanted in zip(ids, given, kinds)]
         form = "subgroupMatrixScalarMultiply()" if isinstance(result, types.SubgroupMatrix) else row.form
         made = self.form(form, self.runtime(form, args), kinds, result)
-        computed = types.with_sign(result, row.result == "s") if row.result in "su" else result
         if inst.op in WRAPPING:
             made = self.wrap(made, computed)
         return self.cast(made, computed, result)
+
+    def _plan(self, inst: Instruction, row: Row, given: list[Type], result: Type) -> tuple[list[Type], Type]:
+        """What the operands are computed as, and what that gives."""
+        kinds: list[Type] = []
+        for i, kind in enumerate(given):
+            kinds.append(self._wanted(row.operands[min(i, len(row.operands) - 1)], kind, result, kinds))
+        self._check(inst, row, kinds, result)
+        return kinds, types.with_sign(result, row.result == "s") if row.result in "su" else result
 
     def _wanted(self, letter: str, kind: Type, result: Type, before: list[Type]) -> Type:
         if letter in "su":
@@ -227,6 +242,11 @@ class Instructions(State):
         if isinstance(self.result_type(inst), types.Scalar) and name in SCALAR_ROWS:
             row = SCALAR_ROWS[name]
         self.define(inst, self.apply(inst, row, ids))
+
+
+def _signature(inst: Instruction, rule: check.Rule | Row, given: list[Type]) -> tuple:
+    """What decides how an instruction's types are dealt with; the types are the module's, which live as long as it."""
+    return inst.op, inst.type, rule, *map(id, given)
 
 
 def _may_be_zero(text: str) -> bool:

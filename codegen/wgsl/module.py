@@ -146,6 +146,9 @@ def located(where: Instruction) -> Iterator[None]:
     try:
         yield
     except UnsupportedError as error:
-        if str(error).startswith("Op"):
-            raise
-        raise unsupported(where, str(error)) from error
+        raise at(where, error) from error
+
+
+def at(where: Instruction, error: UnsupportedError) -> UnsupportedError:
+    """The same error, met at this instruction unless it says where itself."""
+    return error if str(error).startswith("Op") else unsupported(where, str(error))

@@ -87,6 +87,8 @@ def _decode(opcode: int, words: tuple[int, ...], offset: int, bound: int) -> Ins
     rule = grammar.RULES.get(opcode)
     if rule is None:
         return Instruction(f"#{opcode}", 0, 0, words, offset)
+    if rule.plain is not None:
+        return _decode_plain(rule, rule.plain, words, offset, bound)
     inst = Instruction(rule.name, 0, 0, (), offset)
     args: list[int] = []
     ids: list[int] = []
@@ -119,6 +121,29 @@ def _decode(opcode: int, words: tuple[int, ...], offset: int, bound: int) -> Ins
     if at != len(words):
         raise invalid(inst, "too many operands")
     inst.args, inst.ids = tuple(args), tuple(ids[: _VALUES.get(inst.op, len(ids))])
+    return inst
+
+
+def _decode_plain(
+    rule: grammar.Rule, plain: tuple[bool, bool, str], words: tuple[int, ...], offset: int, bound: int
+) -> Instruction:
+    typed, named, kinds = plain
+    head, count = typed + named, len(words)
+    inst = Instruction(rule.name, 0, 0, words[head:], offset)
+    fixed = head + len(kinds) - rule.repeats
+    if count < fixed or (count > fixed and not rule.repeats):
+        raise invalid(inst, "too few operands" if count < fixed else "too many operands")
+    if kinds and rule.repeats:
+        kinds += kinds[-1] * (count - fixed - 1)
+    ids = inst.args if "n" not in kinds else tuple(word for word, kind in zip(inst.args, kinds) if kind == "i")
+    if typed:
+        inst.type = words[0]
+    if named:
+        inst.id = words[head - 1]
+    for word in (*words[:head], *ids):
+        if not 0 < word < bound:
+            raise invalid(inst, f"the id {word} is out of the bound {bound}")
+    inst.ids = ids[: _VALUES[rule.name]] if rule.name in _VALUES else ids
     return inst
 
 

@@ -81,6 +81,7 @@ class Translator:
         if m.wide:
             self.names.used.update(HELPERS)
         self.instances: dict[tuple[int, ParameterBinding], str] = {}
+        self.plans: dict[tuple, tuple[list[types.Type], types.Type]] = {}  # of instructions, by their types
         self.depth = 0  # of the calls that are being written
         self.texts: list[str] = []
         self.size = 0
