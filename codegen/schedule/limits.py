@@ -23,6 +23,8 @@ class Limits:
     cores: int = 132
     # Whether the device multiplies matrices of 16x16 by subgroups of 32.
     subgroup_matrix: bool = False
+    # Whether the "GPU" is a program on the CPU: loads cost much, arithmetic and registers little, barriers most.
+    software: bool = False
 
     @staticmethod
     def of(target: Target) -> Limits:
@@ -33,4 +35,5 @@ class Limits:
             workgroup_bytes=int(attrs.get("feature.workgroup_memory", DEFAULT_WORKGROUP_BYTES)),
             cores=int(attrs.get("feature.cores", 132)),
             subgroup_matrix=bool(attrs.get("feature.subgroup_matrix", False)),
+            software=bool(attrs.get("feature.software", False)),
         )

@@ -17,6 +17,9 @@ type Limits = Record<string, number | undefined>;
 /** Sizes are worth having as large as the adapter gives them: how large buffers get depends on the inputs. */
 const ROOM = ["maxBufferSize", "maxStorageBufferBindingSize"];
 
+/** Stands among the features of packages for adapters that are programs on the CPU; WebGPU has no such feature. */
+const SOFTWARE = "software-adapter";
+
 /** What a device of ours gets where the adapter has it, whatever the package requires: profiles read it. */
 const OPTIONAL = ["timestamp-query"] as const satisfies readonly GPUFeatureName[];
 
@@ -65,7 +68,8 @@ const FIRST_PAUSE_MS = 100;
 /** A device of our own with what the package requires and room for large tensors. @throws UnsupportedError */
 export async function openDevice(adapter: GPUAdapter, requires: Requirements): Promise<GPUDevice> {
   const optional = OPTIONAL.filter((name) => adapter.features.has(name));
-  const features = new Set([...requires.features as GPUFeatureName[], ...optional]);
+  const required = requires.features.filter((name) => name !== SOFTWARE) as GPUFeatureName[];
+  const features = new Set([...required, ...optional]);
   const limits: Record<string, number> = { ...requires.limits };
   for (const name of ROOM) limits[name] = (adapter.limits as unknown as Limits)[name] ?? 0;
   try {
@@ -80,11 +84,14 @@ export async function openDevice(adapter: GPUAdapter, requires: Requirements): P
 }
 
 /** An adapter or a device: what there is to compare requirements with. */
-export type Capabilities = Pick<GPUAdapter, "features" | "limits">;
+export type Capabilities = Pick<GPUAdapter, "features" | "limits"> & Partial<Pick<GPUAdapter, "info">> &
+  Partial<Pick<GPUDevice, "adapterInfo">>;
 
 /** Every feature and limit that is required and not there, in words. */
-export function missingOf(requires: Requirements, { features, limits }: Capabilities): string[] {
-  const missing = requires.features.filter((name) => !features.has(name)).map((name) => `feature "${name}"`);
+export function missingOf(requires: Requirements, { features, limits, info, adapterInfo }: Capabilities): string[] {
+  const software = (info ?? adapterInfo)?.isFallbackAdapter === true;
+  const has = (name: string): boolean => (name === SOFTWARE ? software : features.has(name));
+  const missing = requires.features.filter((name) => !has(name)).map((name) => `feature "${name}"`);
   for (const [name, needed] of Object.entries(requires.limits)) {
     const given = (limits as unknown as Limits)[name] ?? 0;
     // A limit that is an alignment is better when smaller.

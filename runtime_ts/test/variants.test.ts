@@ -49,6 +49,16 @@ describe("the best variant", () => {
     device.destroy();
   });
 
+  test("for an adapter that is a program, on such a one only", async () => {
+    const software = await packageWithVariants({ software: { features: ["software-adapter"] } });
+    const { isFallbackAdapter } = (await adapter()).info;
+    const expected = isFallbackAdapter ? "software" : "baseline";
+    assert.equal((await chosen(software, { gpu })).variant, expected);
+    const device = await (await adapter()).requestDevice();
+    assert.equal((await chosen(software, { device })).variant, expected);
+    device.destroy();
+  });
+
   test("that the caller names", async () => {
     assert.equal((await chosen(folder, { gpu, variant: "never" })).variant, "never");
     assert.deepEqual(await chosen(folder, { gpu, variant: "baseline" }),

@@ -12,8 +12,9 @@ import wgpu
 from tvm_webgpu.errors import DeviceError, InputError, PackageError
 from tvm_webgpu.executor import Executor, State
 from tvm_webgpu.executor.commands import Copy, Fill, decode
+from tvm_webgpu.executor.device import choose_package
 from tvm_webgpu.executor.gpu import Gpu
-from tvm_webgpu.package import Package
+from tvm_webgpu.package import Package, Variant
 
 from tests.executor import packages
 
@@ -51,6 +52,19 @@ def test_a_saved_package_runs_on_a_device_of_its_own(tmp_path: Path) -> None:
     executor.close()
     with pytest.raises(InputError, match="closed"):
         executor.run({"x": x})
+
+
+def test_a_variant_for_programs_on_the_cpu_runs_on_such_adapters_only(device: wgpu.GPUDevice) -> None:
+    package = packages.scaled()
+    software = dataclasses.replace(package, features=("software-adapter",))
+    both = package.with_variants([Variant("software", software)])
+    expected = "software" if device.adapter.info["adapter_type"] == "CPU" else "baseline"
+    assert choose_package(both, device, None)[0] == choose_package(both, device.adapter, None)[0] == expected
+    if expected == "software":
+        Executor(both).close()
+    else:
+        with pytest.raises(PackageError, match="software-adapter"):
+            Executor(software)
 
 
 def test_lists_and_views_are_taken(device: wgpu.GPUDevice) -> None:

@@ -11,14 +11,9 @@ from tvm_webgpu.codegen.schedule.product import recognise
 from tests.schedule import cases, runner
 from tests.schedule.check import assert_same
 
-
-
-def _is_half(plan: table.Plan) -> bool:
-    return isinstance(plan, gemm.Tile) and plan.half
-
-
+HALVES = [row.plan for row in table.PRODUCTS if isinstance(row.plan, gemm.Tile) and row.plan.half]
 # Matrix units have tests of their own, and what takes only float16.
-CHOSEN = {row.plan for row in table.PRODUCTS if not (isinstance(row.plan, matrix.MatrixTile) or _is_half(row.plan))}
+CHOSEN = {row.plan for row in table.PRODUCTS if not isinstance(row.plan, matrix.MatrixTile)} - {*HALVES}
 PLANS = sorted(CHOSEN | {gemm.Tile(32, 32, 16, 4, 4, 4, turn=True)}, key=str)
 SHAPES = ["matmul", "matmul_wide", "matmul_transposed", "conv1x1", "matmul_open_sum"]
 # Every plan over two shapes; all shapes for one plan of each way to stage an operand.
@@ -33,9 +28,6 @@ def test_plan(plan: table.Plan, name: str) -> None:
     if not plan.fits(product, Limits()):
         pytest.skip("more workgroup memory than the default limit")
     assert_same(func, rule_product.write(product, plan, Limits()))
-
-
-HALVES = [row.plan for row in table.PRODUCTS if _is_half(row.plan)]
 
 
 @pytest.mark.parametrize("plan", [*HALVES, gemm.Tile(32, 32, 8, 4, 4, half=True)], ids=str)

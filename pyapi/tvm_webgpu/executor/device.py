@@ -16,6 +16,9 @@ from tvm_webgpu.package import BASELINE, Package, Requirements, choose_variant
 FEATURES = {"subgroups": "subgroup"}
 """WebGPU's feature names that wgpu spells otherwise."""
 
+SOFTWARE = "software-adapter"
+"""Stands among the features of packages for adapters that are programs on the CPU; WebGPU has no such feature."""
+
 SMALLER_IS_BETTER = "min-"
 WANTED_IN_FULL = ("max-buffer-size", "max-storage-buffer-binding-size")
 
@@ -27,7 +30,9 @@ def _wgpu_limit(name: str) -> str:
 
 def lacks(package: Package | Requirements, offered: wgpu.GPUAdapter | wgpu.GPUDevice) -> list[str]:
     """The features and limits that a package requires and an adapter or device does not have, in words."""
-    features, limits = offered.features, offered.limits
+    adapter = offered.adapter if isinstance(offered, wgpu.GPUDevice) else offered
+    software = [SOFTWARE] if adapter.info["adapter_type"] == "CPU" else []
+    features, limits = {*offered.features, *software}, offered.limits
     missing = [f"the feature {name}" for name in package.features if FEATURES.get(name, name) not in features]
     for name, value in package.limits.items():
         have = limits.get(_wgpu_limit(name))
@@ -73,7 +78,7 @@ def open_device(package: Package, adapter: wgpu.GPUAdapter | None = None) -> wgp
     limits = {name: adapter.limits[name] for name in WANTED_IN_FULL}
     required = {_wgpu_limit(name): value for name, value in package.limits.items()}
     limits |= {name: value for name, value in required.items() if name in adapter.limits}
-    features = [FEATURES.get(name, name) for name in package.features]
+    features = [FEATURES.get(name, name) for name in package.features if name != SOFTWARE]
     try:
         return adapter.request_device_sync(required_features=features, required_limits=limits)
     except RuntimeError as error:

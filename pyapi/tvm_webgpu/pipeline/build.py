@@ -25,7 +25,7 @@ from tvm_webgpu.pipeline.model import ImportOptions, Model
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
 from tvm_webgpu.pipeline.progress import LOG, Listener, Progress
 from tvm_webgpu.pipeline.signatures import inputs_of, outputs_of, storage_of
-from tvm_webgpu.pipeline.target import FEATURES, enabled_features, resolve_target
+from tvm_webgpu.pipeline.target import FEATURES, SOFTWARE, enabled_features, resolve_target
 from tvm_webgpu.pipeline.variants import parse_variant
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def _build(model: Model, target: Target, mixed_precision: bool, cache: Cache, re
         wasm = build_host(lowered, kernels, entries, len(lifted.params), target, cache)
     cache.trim()
     used = {feature for kernel in kernels.kernels for feature in kernel.features}
+    if "software" in enabled_features(target):
+        used.add(SOFTWARE)
     memory = [module.workgroup_memory_bytes for module in kernels.modules.values()]
     return Package(
         name=model.name,

@@ -16,10 +16,14 @@ HOST = {
     "vector-width": 128,
 }
 
+SOFTWARE = "software-adapter"
+"""Not a feature of WebGPU's, but of adapters that are programs on the CPU: kernels made for one are slow on a GPU."""
+
 FEATURES = {
     "f16": "shader-f16",
     "subgroups": "subgroups",
     "subgroup_matrix": "chromium-experimental-subgroup-matrix",
+    "software": SOFTWARE,
 }
 """Target attributes `feature.NAME` and the WebGPU features that they ask of the device."""
 

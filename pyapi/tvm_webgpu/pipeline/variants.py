@@ -17,6 +17,7 @@ PRESETS = {
     "subgroups": "subgroups",
     "subgroup_matrix": f"f16,subgroups,subgroup_matrix,workgroup_memory=32768,{MIXED_PRECISION}",
     "limits": "workgroup_memory=32768,storage_buffers=10",
+    "software": "software",
 }
 """What a variant's name alone stands for. `limits` are those of nearly every desktop GPU; the largest tile of matrix
 units needs 23 KB of workgroup memory."""

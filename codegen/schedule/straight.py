@@ -1,0 +1,159 @@
+"""Products on software GPUs: a `Product` in, one kernel whose threads each sum a tile of results in registers out.
+
+A program that stands in for a GPU (SwiftShader, Mesa's llvmpipe) runs a thread in each lane of a CPU's vectors. There
+a load is a loop over the lanes, about fifty cycles for each, a barrier switches between stacks, and workgroup memory
+is memory like any other, while arithmetic on whole vectors costs next to nothing: what counts is how many
+multiplications a load serves. So operands come straight from global memory, each thread has the largest tile that is
+worth its compilation, and there is no barrier. Tiles are numbered along one axis: no lane lies idle beside the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+
+from .axis import ceil_div
+from .blocks import NotApplicable
+from .builder import Kernel, i64
+from .limits import Limits
+from .product import VECTOR, Product
+from .source import Source, cast, divides, store_result
+
+
+@dataclass(frozen=True)
+class Straight:
+    """rows x cols results of a thread, multiples of 4 or 1; threads of a workgroup."""
+
+    rows: int
+    cols: int
+    threads: int = 16
+
+    @property
+    def y(self) -> int:
+        """Results of a thread along y."""
+        return self.rows
+
+    @property
+    def x(self) -> int:
+        """Results of a thread along x."""
+        return self.cols
+
+    def fits(self, _: Product, limits: Limits) -> bool:
+        """Whether the workgroup is small enough."""
+        return self.threads <= limits.threads
+
+
+# Shapes of tiles, cheapest per multiplication first. More than 16x16 compile for longer than they save.
+TILES = ((16, 16), (16, 8), (8, 16), (8, 8), (4, 16), (4, 8), (1, 16), (1, 8), (1, 4), (1, 1))
+# Lanes of a vector, and processors, of a machine without a GPU.
+LANES, PROCESSORS = 8, 4
+
+
+def choose(s: int, y: int, x: int) -> Straight:
+    """The tile with the least loads on the busiest processor, for s * y * x results."""
+
+    def loads(tile: tuple[int, int]) -> int:
+        rows, cols = tile
+        tiles = s * -(-y // rows) * -(-x // cols)
+        return -(-tiles // (LANES * PROCESSORS)) * (rows + cols)
+
+    return Straight(*min(TILES, key=loads))
+
+
+def write(product: Product, plan: Straight, limits: Limits) -> tirx.PrimFunc:
+    """The kernel. Raises NotApplicable where the plan passes the limits."""
+    if not plan.fits(product, limits):
+        raise NotApplicable(f"{plan} is too large for a workgroup")
+    kernel = Kernel()
+    tiles_y, tiles_x = ceil_div(product.y.extent, plan.rows), ceil_div(product.x.extent, plan.cols)
+    tiles = kernel.simplify(i64(tiles_y) * tiles_x * product.s.extent)
+    whole = isinstance(tiles, tirx.IntImm) and int(tiles) % plan.threads == 0
+    with (
+        kernel.threads("blockIdx.x", ceil_div(tiles, plan.threads)) as block,
+        kernel.threads("threadIdx.x", plan.threads) as thread,
+    ):
+        tile = kernel.let("tile", block * plan.threads + thread)
+        with kernel.when(True if whole else tile < tiles):
+            kernel.know(tile, tiles)
+            tile_x = kernel.let("tile_x", tvm.tirx.floormod(tile, i64(tiles_x)))
+            rest = kernel.let("rest", tvm.tirx.floordiv(tile, i64(tiles_x)))
+            tile_y = kernel.let("tile_y", tvm.tirx.floormod(rest, i64(tiles_y)))
+            s = kernel.let("s", tvm.tirx.floordiv(rest, i64(tiles_y)))
+            _Body(kernel, product, plan, s, tile_y * plan.rows, tile_x * plan.cols).write()
+    return product.func.with_body(kernel.finish())
+
+
+class _Body:
+    """The statements of one thread."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        product: Product,
+        plan: Straight,
+        s: tirx.Expr,
+        first_y: tirx.Expr,
+        first_x: tirx.Expr,
+    ):
+        self.kernel, self.product, self.plan, self.s = kernel, product, plan, s
+        self.first_y, self.first_x = first_y, first_x
+        self.width = VECTOR if plan.cols % VECTOR == 0 else 1
+        self.source_y = Source(kernel, product, product.operand_y, product.y, s, plan.rows, 1)
+        self.source_x = Source(kernel, product, product.operand_x, product.x, s, plan.cols, 1)
+
+    def write(self) -> None:
+        """Sums over k, and the store."""
+        kernel, plan, acc, width = self.kernel, self.plan, self.product.accumulator, self.width
+        zero = tirx.const(0, acc)
+        count = plan.rows * (plan.cols // width)
+        sums = [kernel.alloc("sums", acc, width, "local") for _ in range(count)]
+        for held in sums:
+            kernel.store(held, 0, tirx.Broadcast(zero, width) if width > 1 else zero, width)
+        with kernel.loop(self.product.k.extent, "k") as k:
+            ys = self._load(self.source_y, self.first_y, k, plan.rows)
+            xs = self._load(self.source_x, self.first_x, k, plan.cols)
+            for i, factor in enumerate(ys):
+                scale = tirx.Broadcast(factor, width) if width > 1 else factor
+                for j in range(plan.cols // width):
+                    held = sums[i * (plan.cols // width) + j]
+                    other = _together(xs[j * width : (j + 1) * width])
+                    kernel.store(held, 0, scale * other + kernel.load(held, 0, width), width)
+        self._store(sums)
+
+    def _load(self, source: Source, first: tirx.Expr, k: tirx.Expr, count: int) -> list[tirx.Expr]:
+        """The operand's values at `count` places from `first`, as scalars of the accumulator's dtype."""
+        kernel, acc = self.kernel, self.product.accumulator
+        if source.operand.along == "own" and count % VECTOR == 0:
+            vectors = [kernel.let("v", cast(source.vector(first + i, k), acc)) for i in range(0, count, VECTOR)]
+            return [tirx.Shuffle([vector], [lane]) for vector in vectors for lane in range(VECTOR)]
+        return [kernel.let("v", cast(source.scalar(first + i, k), acc)) for i in range(count)]
+
+    def _store(self, sums: list[tirx.Buffer]) -> None:
+        kernel, product, plan, width = self.kernel, self.product, self.plan, self.width
+        whole_y, whole_x = divides(plan.rows, product.y.extent), divides(plan.cols, product.x.extent)
+        for i in range(plan.rows):
+            y = kernel.let("y", self.first_y + i)
+            with kernel.when(True if whole_y else y < i64(product.y.extent)):
+                for j in range(plan.cols // width):
+                    x = kernel.let("x", self.first_x + j * width)
+                    held = sums[i * (plan.cols // width) + j]
+                    if product.vector_store and width > 1:
+                        inside = True if whole_x else x < i64(product.x.extent)
+                        with kernel.when(inside), kernel.vectorized(VECTOR) as lane:
+                            store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
+                        continue
+                    for lane in range(width):
+                        with kernel.when(True if whole_x else x + lane < i64(product.x.extent)):
+                            store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
+
+
+def _together(values: list[tirx.Expr]) -> tirx.Expr:
+    """Scalars as one vector; the lanes of one vector in order are that vector."""
+    if len(values) == 1:
+        return values[0]
+    first = values[0]
+    if isinstance(first, tirx.Shuffle) and all(v.vectors[0].same_as(first.vectors[0]) for v in values):
+        return first.vectors[0]
+    return tirx.Shuffle(values, list(range(len(values))))

@@ -1,0 +1,36 @@
+"""Products for software GPUs: each tile over shapes that it does not divide, and the choice among them."""
+
+from __future__ import annotations
+
+import pytest
+from tvm_webgpu.codegen.schedule import Limits, Scheduler, straight
+from tvm_webgpu.codegen.schedule.product import recognise
+
+from tests.schedule import cases
+from tests.schedule.check import assert_same
+
+SHAPES = ["matmul", "matmul_wide", "matmul_transposed", "matmul_batched", "conv3x3", "vector_matrix_odd"]
+TILES = [straight.Straight(1, 1, 64), straight.Straight(4, 1), straight.Straight(16, 16)]
+PAIRS = [(straight.Straight(8, 8), name) for name in SHAPES] + [(plan, "conv1x1") for plan in TILES]
+
+
+@pytest.mark.parametrize(("plan", "name"), PAIRS, ids=str)
+def test_tile(plan: straight.Straight, name: str) -> None:
+    (func,) = cases.functions(name).values()
+    assert_same(func, straight.write(recognise(func), plan, Limits()))
+
+
+@pytest.mark.parametrize("name", ["matmul_epilogue", "matmul_open", "matmul_open_sum", "matmul_int"])
+def test_the_choice(name: str) -> None:
+    (func,) = cases.functions(name).values()
+    scheduled = Scheduler(Limits(software=True))(func, name)
+    assert scheduled.attrs["tvm_webgpu.plan"].startswith("Straight")
+    (launch,) = assert_same(func, scheduled)
+    assert launch.threads == (straight.Straight(1, 1).threads, 1, 1)
+
+
+def test_few_results_get_small_tiles() -> None:
+    assert straight.choose(1, 64, 3136) == straight.Straight(16, 16)
+    assert straight.choose(1, 1, 1000).rows == 1
+    small = straight.choose(1, 32, 49)
+    assert small.rows * small.cols < 256
