@@ -56,15 +56,17 @@ def test_recurrent_layers(op: str, gates: int, direction: str) -> None:
         ("r", floats(ways, gates * hidden, hidden)),
         ("b", floats(ways, 2 * gates * hidden)),
     ]
-    inputs, extra = ["x", "w", "r", "b", "lengths", "h"], {}
+    inputs = ["x", "w", "r", "b", "lengths", "h"]
+    extra: dict[str, object] = {"clip": 0.9}
     outputs = ["y", "y_h"]
     if op == "LSTM":
         feeds["c"] = floats(ways, batch, hidden)
         weights.append(("p", floats(ways, 3 * hidden)))
         inputs, outputs = [*inputs, "c", "p"], [*outputs, "y_c"]
+        extra = {"input_forget": 0}  # ONNX Runtime clips more than ONNX says
     if op == "GRU":
-        extra = {"linear_before_reset": 1, "activations": ["HardSigmoid", "Softsign"] * ways}
-    node = make_node(op, inputs, outputs, direction=direction, hidden_size=hidden, clip=0.9, **extra)
+        extra |= {"linear_before_reset": 1, "activations": ["HardSigmoid", "Softsign"] * ways}
+    node = make_node(op, inputs, outputs, direction=direction, hidden_size=hidden, **extra)
     before = model([node], feeds, [(name, TensorProto.FLOAT) for name in outputs], weights)
     check(before, feeds, op)
 
@@ -117,7 +119,8 @@ def test_quantised_convolutions(signed: bool) -> None:
     feeds = {"x": RANDOM.integers(low, high, (1, 4, 7, 7)).astype(kind)}
     constants = [
         ("xs", np.float32(0.02)), ("xz", kind(3)),
-        ("w", RANDOM.integers(-128, 128, (6, 2, 3, 3)).astype(np.int8)),
+        # Larger weights overflow in ONNX Runtime's 16-bit sums on CPUs without VNNI.
+        ("w", RANDOM.integers(-60, 60, (6, 2, 3, 3)).astype(np.int8)),
         ("ws", RANDOM.uniform(0.001, 0.01, 6).astype(np.float32)), ("wz", np.zeros(6, np.int8)),
         ("ys", np.float32(0.05)), ("yz", kind(7)), ("b", RANDOM.integers(-500, 500, 6).astype(np.int32)),
     ]
@@ -130,7 +133,7 @@ def test_quantised_convolutions(signed: bool) -> None:
 def test_quantised_products() -> None:
     feeds = {"a": RANDOM.integers(0, 256, (2, 5, 8)).astype(np.uint8)}
     constants = [
-        ("as", np.float32(0.02)), ("az", np.uint8(9)), ("b", RANDOM.integers(-128, 128, (8, 3)).astype(np.int8)),
+        ("as", np.float32(0.02)), ("az", np.uint8(9)), ("b", RANDOM.integers(-60, 60, (8, 3)).astype(np.int8)),
         ("bs", np.float32(0.01)), ("bz", np.int8(-4)), ("ys", np.float32(0.05)), ("yz", np.uint8(128)),
     ]
     node = make_node("QLinearMatMul", ["a", *(name for name, _ in constants)], ["y"])
