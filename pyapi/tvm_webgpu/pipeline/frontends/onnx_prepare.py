@@ -13,6 +13,7 @@ from tvm_webgpu.pipeline.frontends.onnx_fold import MAX_BYTES, fold
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
+from tvm_webgpu.pipeline.frontends.onnx_unroll import refuse, unroll
 
 MAX_ROUNDS = 8
 
@@ -31,9 +32,10 @@ def prepare(model: ModelProto, params: Mapping[str, object], shapes: Mapping[str
         # Each round may make more known: a function's body asks for shapes, a folded shape makes others static.
         inferred = shape_inference.infer_shapes(work, data_prop=True)
         work = expand(inferred)
-        expanded = work is not inferred
+        expanded = work is not inferred or unroll(work)
         if not fold(shape_inference.infer_shapes(work, data_prop=True) if expanded else work) and not expanded:
             break
+    refuse(work)
     _put_weights(work.graph, weights)
     return work
 
