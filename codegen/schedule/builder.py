@@ -150,6 +150,13 @@ class Kernel:
         self.emit(tirx.IfThenElse(condition, _sequence(body), None))
 
     @contextlib.contextmanager
+    def repeat(self, condition: tirx.Expr) -> Iterator[None]:
+        """A loop for as long as the condition, which is evaluated anew each time, holds."""
+        with self._scope() as body:
+            yield
+        self.emit(tirx.While(condition, _sequence(body)))
+
+    @contextlib.contextmanager
     def threads(self, axis: str, count: Index) -> Iterator[tirx.Expr]:
         """A loop bound to `blockIdx.x`, `threadIdx.y` and so on."""
         var = tirx.Var(axis.replace(".", "_"), "int64")

@@ -41,11 +41,11 @@ class Along:
     @property
     def inner(self) -> Index:
         """Distance between neighbours of a row."""
-        return _product(self.shape[self.axis + 1 :])
+        return product_of(self.shape[self.axis + 1 :])
 
     @property
     def count(self) -> Index:
-        return _product([*self.shape[: self.axis], *self.shape[self.axis + 1 :]])
+        return product_of([*self.shape[: self.axis], *self.shape[self.axis + 1 :]])
 
     def offset(self, row: Index, at: Index, length: Index | None = None) -> tirx.Expr:
         """Where element `at` of a row is, in a tensor whose rows have `length` elements (by default, this one)."""
@@ -59,7 +59,8 @@ def _plain(extent: tirx.Expr) -> Index:
     return int(extent) if isinstance(extent, tirx.IntImm) else extent
 
 
-def _product(extents: Sequence[tirx.Expr]) -> Index:
+def product_of(extents: Sequence[tirx.Expr]) -> Index:
+    """The product, a number where all extents are."""
     total = i64(1)
     for extent in extents:
         total = total * extent

@@ -32,7 +32,7 @@ def _scatter_elements(kind: str, shape: tuple[int, ...], axis: int, dtypes: tupl
         lambda x, i, u: R.scatter_elements(x, i, u, axis, kind),
         lambda x, i, u: ref.scatter_elements(x, i, u, axis, kind),
         dtypes,
-        (In(shape), In(update, f"index:{shape[axis]}", index), In(update)),
+        (In(shape), In(update, f"signed_index:{shape[axis]}", index), In(update)),
         16,
         scaled=True,
     )
@@ -45,7 +45,7 @@ def _scatter_nd(kind: str, shape: tuple[int, ...], count: tuple[int, ...], depth
         lambda x, i, u: R.scatter_nd(x, i, u, kind),
         lambda x, i, u: ref.scatter_nd(x, i, u, kind),
         dtypes,
-        (In(shape), In((*count, depth), f"index:{bound}", "int64"), In((*count, *shape[depth:]))),
+        (In(shape), In((*count, depth), f"signed_index:{bound}", "int64"), In((*count, *shape[depth:]))),
         16,
         scaled=True,
     )
@@ -105,12 +105,12 @@ ROWS: tuple[Row, ...] = (
     *(
         _scatter_elements(kind, shape, axis, NUMBERS if kind != "update" else EVERY, index)
         for kind in ("update", "add", "mul", "min", "max")
-        for shape, axis, index in (((6, 5), 0, "int64"), ((4, 7), 1, "int32"), ((700,), 0, "int64"))
+        for shape, axis, index in (((6, 5), 0, "int64"), ((4, 70), 1, "int32"), ((2500,), 0, "int64"))
     ),
     *(
         _scatter_nd(kind, shape, count, depth, NUMBERS if kind != "update" else EVERY)
         for kind in ("update", "add", "mul", "min", "max")
-        for shape, count, depth in (((6, 5), (9,), 1), ((4, 5, 3), (2, 4), 2), ((300,), (500,), 1))
+        for shape, count, depth in (((6, 5), (9,), 1), ((4, 5, 3), (2, 14), 2), ((300,), (1500,), 1))
     ),
     Row(
         "index_tensor",

@@ -113,6 +113,14 @@ PROPERTIES = (
     Property("transpose", R.permute_dims, np.transpose, ("m n",), "int8"),
     Property("concat", lambda a, b: R.concat([a, b], 0), lambda a, b: np.concatenate([a, b]), ("n", "m"), "int64"),
     Property(
+        "scatter",
+        lambda x, u: R.scatter_elements(x, R.bitwise_and(u, relax.const(0, "int32")), u, 0, "add"),
+        lambda x, u: np.concatenate([x[:1] + u.sum(dtype="int32"), x[1:]]),
+        ("n", "m"),
+        "int32",
+        least=1,
+    ),
+    Property(
         "take",
         lambda x, i: R.take(x, R.astype(R.bitwise_and(i, relax.const(0, "int32")), "int64"), 0),
         lambda x, i: np.take(x, i & 0),

@@ -5,9 +5,10 @@ TVM's library writes them sequentially, or for GPUs with other limits and 64-bit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tvm
+import tvm_ffi
 from tvm import relax, s_tir, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.target import Target
@@ -16,24 +17,12 @@ from tvm_webgpu.codegen.schedule import Limits
 from tvm_webgpu.codegen.schedule.arg_reduce import arg_reduce
 from tvm_webgpu.codegen.schedule.scan import OPERATIONS, scan
 from tvm_webgpu.codegen.schedule.sort import Sorted, run_length, sort
+from tvm_webgpu.pipeline.passes.dispatch_scatter import SCATTERS
+from tvm_webgpu.pipeline.passes.kernel_calls import buffer_like, dtype_of, parameters
 from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
 
-Shape = Sequence[tirx.Expr]
 OPAQUE = 8
 """TVM's OpPatternKind of what is fused with nothing and must not be analysed."""
-
-
-def _parameters(shape: Shape) -> list[tirx.Expr]:
-    """The dimensions as a kernel takes them: what is not a number becomes a variable of its own."""
-    return [dim if isinstance(dim, tirx.IntImm) else tirx.Var(f"n{i}", "int64") for i, dim in enumerate(shape)]
-
-
-def _buffer(name: str, shape: Shape, dtype: str) -> tirx.Buffer:
-    return tirx.decl_buffer(tuple(shape), dtype, name)
-
-
-def _dtype(expr: relax.Expr) -> str:
-    return str(expr.ty.dtype)
 
 
 @mutator
@@ -42,11 +31,17 @@ class _Dispatcher(PyExprMutator):
         super().__init__(mod)
         self.limits = limits
 
+    def emit(self, value: relax.Expr) -> relax.Var:
+        """A name for a value."""
+        return self.builder_.emit(value)
+
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
         rewrite = REWRITES.get(getattr(call.op, "name", ""))
         known = bool(call.args) and isinstance(getattr(call.args[0].ty, "shape", None), relax.ShapeExpr)
-        if rewrite is None or not known or (len(call.args[0].ty.shape) == 0 and call.attrs.axis is not None):
+        if rewrite is None or not known:
+            return call
+        if len(call.args[0].ty.shape) == 0 and getattr(call.attrs, "axis", None) is not None:
             return call
         return rewrite(self, call)
 
@@ -68,27 +63,27 @@ class _Dispatcher(PyExprMutator):
 
     def comparable(self, operand: relax.Expr) -> relax.Expr:
         """bfloat16 as float32, whose order is the same."""
-        return self.builder_.emit(relax.op.astype(operand, "float32")) if _dtype(operand) == "bfloat16" else operand
+        return self.builder_.emit(relax.op.astype(operand, "float32")) if dtype_of(operand) == "bfloat16" else operand
 
     def arg_reduce(self, call: relax.Call, largest: bool) -> relax.Expr:
         operand, axis = self.rows(call)
         operand = self.comparable(operand)
-        shape = _parameters(operand.ty.shape)
+        shape = parameters(operand.ty.shape)
         if isinstance(shape[axis], tirx.IntImm) and int(shape[axis]) == 0:
             return call
         rest = [*shape[:axis], *shape[axis + 1 :]]
-        dtype, one = _dtype(call), tirx.IntImm("int64", 1)
+        dtype, one = dtype_of(call), tirx.IntImm("int64", 1)
         if call.attrs.keepdims:
             rest = [one] * len(call.ty.shape) if call.attrs.axis is None else [*rest[:axis], one, *rest[axis:]]
         func = arg_reduce(
-            _buffer("x", shape, _dtype(operand)), axis, _buffer("place", rest, dtype), largest, self.limits
+            buffer_like("x", shape, dtype_of(operand)), axis, buffer_like("place", rest, dtype), largest, self.limits
         )
         return self.kernel(func, "argmax" if largest else "argmin", [operand], call.ty)
 
     def scan(self, call: relax.Call, operation: str) -> relax.Expr:
         operand, axis = self.rows(call)
-        shape = _parameters(operand.ty.shape)
-        source, out = _buffer("x", shape, _dtype(operand)), _buffer("out", shape, _dtype(call))
+        shape = parameters(operand.ty.shape)
+        source, out = buffer_like("x", shape, dtype_of(operand)), buffer_like("out", shape, dtype_of(call))
         exclusive = bool(call.attrs.exclusive)
         func = scan(source, axis, out, OPERATIONS[operation], exclusive, self.limits)
         return self.kernel(func, f"cum{operation}", [operand], call.ty)
@@ -99,29 +94,35 @@ class _Dispatcher(PyExprMutator):
     def argsort(self, call: relax.Call) -> relax.Expr:
         return self._sorted(call, bool(call.attrs.descending), "indices", None)
 
+    def places(self, keys: relax.Expr) -> relax.Expr:
+        """The order, of int32, in which the elements of a vector rise; equal ones keep theirs."""
+        order = self.emit(relax.op.argsort(keys, 0, False, "int32"))
+        # What was emitted is not visited again.
+        return self.argsort(self.builder_.lookup_binding(order))
+
     def topk(self, call: relax.Call) -> relax.Expr:
         first = call.ty.fields[0] if isinstance(call.ty, relax.TupleType) else call.ty
         operand, axis = self.rows(call)
         kept = first.shape[axis] if isinstance(first.shape, relax.ShapeExpr) else None
         if not isinstance(kept, tirx.IntImm):
             # All elements, or as many as there are at run time.
-            kept = None if kept is not None and tvm.ir.structural_equal(kept, operand.ty.shape[axis]) else False
+            kept = None if kept is not None and tvm_ffi.structural_equal(kept, operand.ty.shape[axis]) else False
         return call if kept is False else self._sorted(call, bool(call.attrs.largest), str(call.attrs.ret_type), kept)
 
     def _sorted(self, call: relax.Call, descending: bool, wanted: str, kept: tirx.IntImm | None) -> relax.Expr:
         operand, axis = self.rows(call)
         operand = self.comparable(operand) if wanted == "indices" else operand
-        shape = _parameters(operand.ty.shape)
+        shape = parameters(operand.ty.shape)
         count = shape[axis] if kept is None else kept
         results = [*shape[:axis], count, *shape[axis + 1 :]]
         types = list(call.ty.fields) if isinstance(call.ty, relax.TupleType) else [call.ty]
-        values = _buffer("values", results, _dtype(operand)) if wanted in ("values", "both") else None
-        places = _buffer("places", results, str(types[-1].dtype)) if wanted in ("indices", "both") else None
+        values = buffer_like("values", results, dtype_of(operand)) if wanted in ("values", "both") else None
+        places = buffer_like("places", results, str(types[-1].dtype)) if wanted in ("indices", "both") else None
         scratch, length = None, shape[axis]
-        if not isinstance(length, tirx.IntImm) or int(length) > run_length(_dtype(operand), self.limits):
-            scratch = _buffer("scratch", [tirx.IntImm("int64", 2), *shape], "int32")
+        if not isinstance(length, tirx.IntImm) or int(length) > run_length(dtype_of(operand), self.limits):
+            scratch = buffer_like("scratch", [tirx.IntImm("int64", 2), *shape], "int32")
         out = Sorted(values, places, int(count) if isinstance(count, tirx.IntImm) else count, scratch)
-        func = sort(_buffer("x", shape, _dtype(operand)), axis, out, descending, self.limits)
+        func = sort(buffer_like("x", shape, dtype_of(operand)), axis, out, descending, self.limits)
         if scratch is None:
             return self.kernel(func, "sort", [operand], call.ty)
         room = relax.TensorType([2, *list(operand.ty.shape)], "int32")
@@ -165,6 +166,7 @@ REWRITES: dict[str, Callable[[_Dispatcher, relax.Call], relax.Expr]] = {
     "relax.argsort": lambda self, call: self.argsort(call),
     "relax.topk": lambda self, call: self.topk(call),
     "relax.median": lambda self, call: self.median(call),
+    **SCATTERS,
 }
 
 
