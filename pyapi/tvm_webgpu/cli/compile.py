@@ -102,7 +102,8 @@ def main(options: argparse.Namespace) -> int:
     target = _parse_target(options.target)
     features = {*options.feature, *(["f16"] if options.mixed_precision else [])}
     # Importing TVM takes seconds: arguments are checked first.
-    from tvm_webgpu.pipeline.build import compile
+    with _torch_hidden(options.model.endswith(".onnx")):
+        from tvm_webgpu.pipeline.build import compile
 
     with _progress_bar(options.verbose) as listener:
         package = compile(
@@ -157,6 +158,19 @@ def _parse_shape(text: str) -> tuple[str, list[int | str]]:
     if not separator or not all(part.isdigit() or part.isidentifier() for part in parts):
         raise InputError(f"--shape {text!r} is not of the form INPUT=DIM,DIM,..., e.g. input=batch,3,224,224")
     return name, [int(part) if part.isdigit() else part for part in parts]
+
+
+@contextmanager
+def _torch_hidden(hidden: bool) -> Iterator[None]:
+    """TVM imports PyTorch where it is installed, which takes as long as TVM itself; an ONNX model needs none."""
+    if not hidden or "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` is an ImportError then
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 @contextmanager
