@@ -41,6 +41,8 @@ class Emitter:
         self.b = Builder()
         self.env: dict[int, Value] = {}
         self.known: dict[int, tuple[Region, int, Value]] = {}  # of pure expressions: where, at which depth, what
+        # Of branching expressions, by their hash: the expression, where, at which depth, what.
+        self.choices: dict[int, list[tuple[ir.Expr, Region, int, Value]]] = {}
         self.indices: dict[str, Val] = {}
         self.places: dict[int, storage.Place] = {}
         self.matrices: dict[int, matrix.Declared] = {}
@@ -125,6 +127,7 @@ class Emitter:
         handle = var.__chandle__()
         if handle in self.env:
             self.known.clear()  # what was computed of it
+            self.choices.clear()
         self.env[handle] = value
 
     def expr(self, expr: ir.Expr) -> Value:

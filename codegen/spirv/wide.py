@@ -157,12 +157,29 @@ def magnitude(b: Builder, x: Val) -> Val:
 
 def divide_unsigned(b: Builder, x: Val, y: Val) -> tuple[Val, Val]:
     """Quotient and remainder of u64; by zero gives all ones and x."""
+    low, high = (b.int_value(i) for i in y.ids)
+    if high == 0 and low is not None and 0 < low < 2**16:
+        return _by_short(b, x, u32(b, low))
     vec4 = b.vector(b.u32, 4)
     if not hasattr(b, "divide_u64"):
         b.divide_u64 = _emit_division(b, vec4)  # type: ignore[attr-defined]
     result = b.raw(Op.FunctionCall, vec4, b.divide_u64, *x.ids, *y.ids)  # type: ignore[attr-defined]
     parts = [b.op(Op.CompositeExtract, b.u32, result, i) for i in range(4)]
     return Val("u64", (parts[0], parts[1])), Val("u64", (parts[2], parts[3]))
+
+
+def _by_short(b: Builder, x: Val, y: Val) -> tuple[Val, Val]:
+    """Division by a number of 16 bits, digit by digit of as many: every partial dividend fits in 32 bits."""
+    lo, hi = words(x)
+    mask, half = u32(b, 0xFFFF), u32(b, 16)
+    rest = binary(b, "Mod", hi, y)
+    digits = []
+    for digit in (binary(b, "RShift", lo, half), binary(b, "BitwiseAnd", lo, mask)):
+        part = binary(b, "BitwiseOr", binary(b, "LShift", rest, half), digit)
+        digits.append(binary(b, "Div", part, y))
+        rest = binary(b, "Mod", part, y)
+    low = binary(b, "BitwiseOr", binary(b, "LShift", digits[0], half), digits[1])
+    return pair("u64", low, binary(b, "Div", hi, y)), pair("u64", rest, u32(b, 0))
 
 
 def _emit_division(b: Builder, vec4: Id) -> Id:

@@ -114,12 +114,13 @@ def test_casts_to_every_dtype(source, target):
 @functools.cache
 def compiled(name: str, dtype: str, size: int):
     args = [gpu.tensor((size,), dtype, n) for n in "ab"]
-    out = te.compute(args[0].shape, lambda i: OPERATORS[name][0](args[0][i], args[1][i]), name="out")
+    out = te.compute(args[0].shape, lambda i: OPERATORS[name][0](args[0](i), args[1](i)), name="out")
     (kernel_name, func), = gpu.device_functions(gpu.schedule([*args, out])).items()
     return func, gpu.checked(func, kernel_name)
 
 
-@pytest.mark.parametrize("name", ["mul", "floordiv", "floormod", "truncdiv", "shift_left", "shift_right"])
+@pytest.mark.parametrize(
+    "name", ["mul", "floordiv", "floormod", "truncdiv", "floordiv_7", "floormod_8", "shift_left", "shift_right"])
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), bits=st.tuples(st.integers(1, 64), st.integers(1, 64)))
 def test_int64_of_random_widths(name, seed, bits):
