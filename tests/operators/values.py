@@ -126,6 +126,13 @@ def make(given: In, dtype: str, seed: int = 0) -> np.ndarray:
             return rng.integers(0, 2, shape).astype(target)
         case "increasing":
             return np.sort(_normal(rng, shape, target), axis=-1)
+        case "list":
+            return np.array(number.split()).astype(target).reshape(shape)
+        case "between":
+            return rng.uniform(0.01, 0.99, shape).astype(target)
+        case "probabilities":
+            out = rng.uniform(0.1, 1, shape)
+            return (out / out.sum(-1, keepdims=True)).astype(target)
         case "shift":
             return np.resize(np.array([0, 1, 2, 5, 7, 8, 15, 16, 31, 32, 33, 63, 64, 100]), shape).astype(target)
         case _:
