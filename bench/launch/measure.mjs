@@ -19,7 +19,7 @@ function patch(object, methods) {
 }
 
 /** The calls on compute passes that one run makes, one list for each submit. */
-async function record(device, run) {
+async function callsOf(device, run) {
   const submits = [];
   let calls = [];
   const encoder = device.createCommandEncoder();
@@ -55,17 +55,14 @@ function launchesOf(calls) {
   return launches;
 }
 
-/**
- * @param {object} options `device`, `run`: one inference with its results left on the GPU, `rounds`, `inner`: runs timed
- * together, for coarse clocks.
- */
-export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
-  for (let i = 0; i < 3; i++) await run();
-  const submits = (await record(device, run)).map(launchesOf);
-  const count = submits.reduce((sum, launches) => sum + launches.length, 0);
-  await device.queue.onSubmittedWorkDone();
+/** The launches of one run, one list for each submit. */
+export async function record(device, run) {
+  return (await callsOf(device, run)).map(launchesOf);
+}
 
-  const bare = () => {
+/** A function that does what WebGPU needs to be told for a run, and nothing else. */
+export function bareLoop(device, submits) {
+  return () => {
     for (const launches of submits) {
       const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
@@ -78,6 +75,45 @@ export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
       device.queue.submit([encoder.finish()]);
     }
   };
+}
+
+/**
+ * What a whole run costs the host, from the call to the result's promise, beside a bare loop that submits as much:
+ * microseconds, medians of `rounds`. `actions`: ways to run by name; between two of them the GPU comes to rest.
+ */
+export async function measureRuns({ device, run, actions, rounds = 200, inner = 1 }) {
+  for (let i = 0; i < 20; i++) for (const action of Object.values(actions)) await action();
+  const all = { bare: bareLoop(device, await record(device, run)), ...actions };
+  const times = Object.fromEntries(Object.keys(all).map((name) => [name, { call: [], done: [] }]));
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, action] of Object.entries(all)) {
+      const start = performance.now();
+      for (let i = 0; i < inner; i++) {
+        const promise = action();
+        if (promise) await promise;
+      }
+      const called = performance.now();
+      await device.queue.onSubmittedWorkDone();
+      times[name].call.push((1000 * (called - start)) / inner);
+      times[name].done.push((1000 * (performance.now() - start)) / inner);
+    }
+  }
+  return Object.fromEntries(Object.entries(times).map(([name, { call, done }]) => [
+    name, { call: quantile(call, 0.5), done: quantile(done, 0.5) },
+  ]));
+}
+
+/**
+ * @param {object} options `device`, `run`: one inference with its results left on the GPU, `rounds`, `inner`: runs timed
+ * together, for coarse clocks.
+ */
+export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
+  for (let i = 0; i < 3; i++) await run();
+  const submits = await record(device, run);
+  const count = submits.reduce((sum, launches) => sum + launches.length, 0);
+  await device.queue.onSubmittedWorkDone();
+
+  const bare = bareLoop(device, submits);
 
   // Both are timed in the same way: from the first pass to the end of the last, less finish(), which is timed apart.
   let apart = 0;
@@ -154,19 +190,24 @@ export function makeInputs(model, extent = 1) {
   }));
 }
 
+/** The inputs of makeInputs in buffers of the model's device. */
+export function onGpu(model, extent = 1) {
+  const { device } = model;
+  const [{ inputs: ports }] = model.entries;
+  return Object.fromEntries(Object.entries(makeInputs(model, extent)).map(([name, { data, shape }], i) => {
+    const buffer = device.createBuffer({ size: Math.ceil(data.byteLength / 16) * 16, usage: 0x80 | 0x4 | 0x8 });
+    device.queue.writeBuffer(buffer, 0, data);
+    return [name, { buffer, dtype: ports[i].dtype, shape }];
+  }));
+}
+
 /** One inference from inputs on the GPU to results on the GPU; of the runtime's test fixture, 200 launches of nothing. */
 export function makeRun(model, extent = 1) {
   if (model.entries.some(({ name }) => name === "chain")) {
     const x = { data: new Float32Array(4), shape: [1, 4] };
     return () => model.run({ x, times: 200 }, { entry: "chain" });
   }
-  const { device } = model;
-  const [{ inputs: ports }] = model.entries;
-  const inputs = Object.fromEntries(Object.entries(makeInputs(model, extent)).map(([name, { data, shape }], i) => {
-    const buffer = device.createBuffer({ size: Math.ceil(data.byteLength / 16) * 16, usage: 0x80 | 0x4 | 0x8 });
-    device.queue.writeBuffer(buffer, 0, data);
-    return [name, { buffer, dtype: ports[i].dtype, shape }];
-  }));
+  const inputs = onGpu(model, extent);
   return async () => {
     for (const result of Object.values(await model.run(inputs, { outputs: "gpu" }))) result.dispose();
   };

@@ -15,6 +15,19 @@ export interface Block {
   readonly owner: "model" | "runtime" | "outside";
 }
 
+/** Device memory in bytes. */
+export interface Memory {
+  readonly parameters: number;
+  /** Intermediates, results and objects that the model holds now. */
+  readonly used: number;
+  /** What the model keeps for its next run; trim() gives it back. */
+  readonly unused: number;
+  /** Inputs, results that were copied, and staging for reading back. */
+  readonly transfer: number;
+  /** The most there ever was, of all of these together. */
+  readonly peak: number;
+}
+
 const HANDLE_STEP = 64; // host code takes data pointers to be 64-aligned
 const MOST_RETIRED = 256;
 const MOST_EXTERNAL = 64;
@@ -38,6 +51,8 @@ export class Buffers {
   #epoch = 0;
   /** Of the buffers made here and not yet destroyed, by who asked for them, and the most there were in all. */
   readonly bytes = { model: 0, runtime: 0, peak: 0 };
+  /** Buffers that the model's code gave back so far: what was recorded before may name them. */
+  freed = 0;
   /** Why the last allocation was refused, if it was. */
   refusal = "";
 
@@ -72,13 +87,24 @@ export class Buffers {
     return this.#add({ buffer, offset, bytes, size: padded(bytes), owner: "outside" });
   }
 
+  /** The handle that a buffer has, if it has one. */
+  find(buffer: GPUBuffer): number | undefined {
+    const known = this.#external.get(buffer) ?? this.#own.get(buffer);
+    return known !== undefined && this.#blocks[known / HANDLE_STEP]?.buffer === buffer ? known : undefined;
+  }
+
   /** A handle for a caller's buffer, the same one while it is in use. */
   import(buffer: GPUBuffer): number {
-    const known = this.#own.get(buffer) ?? this.#external.get(buffer);
-    if (known !== undefined && this.#blocks[known / HANDLE_STEP]?.buffer === buffer) return known;
-    const handle = this.#add({ buffer, offset: 0, bytes: buffer.size, size: buffer.size, owner: "outside" });
+    const known = this.find(buffer);
+    if (known !== undefined) return known;
+    const handle = this.pin(buffer);
     this.#external.set(buffer, handle);
     return handle;
+  }
+
+  /** A handle of one's own for a caller's buffer, until it is released. */
+  pin(buffer: GPUBuffer): number {
+    return this.#add({ buffer, offset: 0, bytes: buffer.size, size: buffer.size, owner: "outside" });
   }
 
   /** Forgets the callers' buffers not used lately, which a table without end would keep alive. Between calls only. */
@@ -102,6 +128,7 @@ export class Buffers {
     this.#blocks[handle / HANDLE_STEP] = undefined;
     this.#retired.push(handle);
     if (owner === "outside") return;
+    if (owner === "model") this.freed++;
     this.bytes[owner] -= size;
     this.#dying.push(buffer);
   }

@@ -35,7 +35,10 @@ export class Commands {
   readonly counters: Counters = { dispatches: 0, copies: 0, submits: 0, bindGroups: 0, uploaded: 0, downloaded: 0 };
   /** Set while launches are timed. */
   timer: LaunchTimer | undefined;
+  readonly kernels: readonly CompiledKernel[];
   readonly #device: GPUDevice;
+  /** Kept at hand: asking the device for it is a call in Node. */
+  readonly #queue: GPUQueue;
   readonly #buffers: Buffers;
   readonly #uniforms: Uniforms | undefined;
   readonly #plans: Plans;
@@ -52,23 +55,28 @@ export class Commands {
 
   constructor(device: GPUDevice, buffers: Buffers, kernels: readonly CompiledKernel[]) {
     this.#device = device;
+    this.#queue = device.queue;
+    this.kernels = kernels;
     this.#buffers = buffers;
     const scalars = Math.max(0, ...kernels.map((kernel) => kernel.scalars));
     if (scalars > 0) this.#uniforms = new Uniforms(device, scalars);
     this.#plans = new Plans(device, buffers, kernels, this.#uniforms);
   }
 
-  /** Takes a command list, which encode() or anything that comes after it turns into commands. */
+  /** Takes a command list, not to be changed, which encode() or anything that comes after it turns into commands. */
   flush(words: Uint32Array): void {
-    this.#pending.push(words.slice());
+    this.#pending.push(words);
+  }
+
+  /** Drops what was flushed and not encoded. */
+  forget(): void {
+    this.#pending = [];
   }
 
   /** Encodes what was flushed, and pauses after each submit. @throws ModelError if a list is none. */
   *encode(): Generator<undefined, void> {
     for (let words = this.#pending.shift(); words; words = this.#pending.shift()) {
-      const plan = this.#plans.of(words, this.#slot);
-      this.#slot = plan.nextSlot;
-      this.counters.bindGroups = this.#plans.groupsMade;
+      const plan = this.#plan(words);
       for (let at = this.#steps(plan, words, 0); at < plan.steps.length; at = this.#steps(plan, words, at)) {
         this.#handOver();
         yield;
@@ -78,9 +86,12 @@ export class Commands {
 
   /** Encodes all of what was flushed. */
   settle(): void {
-    if (this.#pending.length === 0) return;
-    const steps = this.encode();
-    while (!steps.next().done);
+    for (let words = this.#pending.shift(); words; words = this.#pending.shift()) {
+      const plan = this.#plan(words);
+      for (let at = this.#steps(plan, words, 0); at < plan.steps.length; at = this.#steps(plan, words, at)) {
+        this.#handOver();
+      }
+    }
   }
 
   /** Bytes from the host into a buffer, after all that was flushed before. */
@@ -90,12 +101,12 @@ export class Commands {
     this.submit();
     this.counters.uploaded += data.byteLength;
     const whole = data.byteLength & ~3;
-    this.#device.queue.writeBuffer(block.buffer, block.offset + offset, data, 0, whole);
+    this.#queue.writeBuffer(block.buffer, block.offset + offset, data, 0, whole);
     if (whole === data.byteLength) return;
     wholeWords(block, offset, data.byteLength);
     const last = new Uint8Array(4);
     last.set(data.subarray(whole));
-    this.#device.queue.writeBuffer(block.buffer, block.offset + offset + whole, last);
+    this.#queue.writeBuffer(block.buffer, block.offset + offset + whole, last);
   }
 
   /** Appends a copy from a handle's memory to any buffer. Bytes are rounded up to whole words. */
@@ -146,6 +157,13 @@ export class Commands {
     return (this.#encoder ??= this.#device.createCommandEncoder());
   }
 
+  #plan(words: Uint32Array): Plan {
+    const plan = this.#plans.of(words, this.#slot);
+    this.#slot = plan.nextSlot;
+    this.counters.bindGroups = this.#plans.groupsMade;
+    return plan;
+  }
+
   /**
    * Encodes steps until the next submit is due; gives the step to go on with. This loop is what a launch costs: it
    * calls WebGPU, and little else.
@@ -167,15 +185,14 @@ export class Commands {
       }
       if (launches === LAUNCHES_PER_SUBMIT || (step.slot === 0 && launches > 0)) break;
       if (fresh && step.slot >= 0) uniforms!.set(step.slot, words, step.scalars, step.end);
-      const grid = step.at;
       if (this.timer || !pass) {
         if (this.timer) this.#endPass();
         pass = this.#insidePass(this.timer?.describe(step, words));
         pipeline = group = undefined;
       }
-      if (pipeline !== step.kernel.pipeline) pass.setPipeline(pipeline = step.kernel.pipeline);
+      if (pipeline !== step.pipeline) pass.setPipeline(pipeline = step.pipeline);
       if (group !== step.group) pass.setBindGroup(0, group = step.group);
-      pass.dispatchWorkgroups(words[grid]!, words[grid + 1], words[grid + 2]);
+      pass.dispatchWorkgroups(step.x, step.y, step.z);
       launches++;
     }
     this.counters.dispatches += launches - this.#launches;
@@ -250,7 +267,7 @@ export class Commands {
     if (!this.#encoder) return;
     this.#endPass();
     this.#uniforms?.upload();
-    this.#device.queue.submit([this.#encoder.finish()]);
+    this.#queue.submit([this.#encoder.finish()]);
     this.#encoder = undefined;
     this.#launches = 0;
     this.counters.submits++;

@@ -47,6 +47,14 @@ export interface Wanted {
 }
 type Three = readonly [number, number, number];
 
+/** What the last call did. */
+export interface Trace {
+  /** The command lists that it flushed. */
+  lists: Uint32Array[];
+  /** It flushed these and nothing else: it read or wrote no data, nor asked for the time or chance, nor printed. */
+  repeatable: boolean;
+}
+
 /** The status of a call that pauses. */
 const WANTS_DATA = 1;
 
@@ -56,7 +64,7 @@ export class Host {
   /** Set once something was thrown through the wasm's frames: its stack is no longer to be trusted. */
   #broken: TvmWebgpuError | undefined;
 
-  private constructor(exports: Exports, buffers: Buffers) {
+  private constructor(exports: Exports, buffers: Buffers, readonly trace: Trace) {
     this.#exports = exports;
     this.#buffers = buffers;
   }
@@ -66,6 +74,7 @@ export class Host {
     module: WebAssembly.Module, buffers: Buffers, commands: Commands, print: (line: string) => void,
   ): Promise<Host> {
     const linked: { exports?: Exports } = {};
+    const trace: Trace = { lists: [], repeatable: true };
     const memory = (): WebAssembly.Memory => linked.exports!.memory;
     const webgpu: Record<string, (...args: never[]) => unknown> = {
       alloc: (size: number) => buffers.allocate(size >>> 0, "model"),
@@ -74,10 +83,13 @@ export class Host {
         buffers.release(handle);
       },
       write: (handle: number, offset: number, at: number, length: number) => {
+        trace.repeatable = false;
         commands.write(handle, offset >>> 0, new Uint8Array(memory().buffer, at >>> 0, length >>> 0));
       },
       flush: (at: number, words: number) => {
-        commands.flush(new Uint32Array(memory().buffer, at >>> 0, words >>> 0));
+        const list = new Uint32Array(memory().buffer, at >>> 0, words >>> 0).slice();
+        trace.lists.push(list);
+        commands.flush(list);
       },
     };
     const wanted = WebAssembly.Module.imports(module);
@@ -88,12 +100,12 @@ export class Host {
     const wasi = wanted.filter(({ module: from }) => from === WASI).map(({ name }) => name);
     const instance = await WebAssembly.instantiate(module, {
       webgpu,
-      [WASI]: wasiImports(wasi, { memory, print }),
+      [WASI]: wasiImports(wasi, { memory, print, called: () => { trace.repeatable = false; } }),
     });
     const missing = EXPORTS.find((name) => !(name in instance.exports));
     if (missing) throw new PackageError(`model.wasm has no export ${missing}: compile the model again`);
     const exports = (linked.exports = instance.exports as unknown as Exports);
-    const host = new Host(exports, buffers);
+    const host = new Host(exports, buffers, trace);
     host.#enter(() => { exports._initialize(); });
     return host;
   }
@@ -112,6 +124,8 @@ export class Host {
    */
   *call(entry: number, values: readonly Value[]): Generator<Wanted, Value[], Uint8Array> {
     const at = this.#place(values);
+    this.trace.lists = [];
+    this.trace.repeatable = true;
     try {
       for (;;) {
         const status = this.#enter(() => this.#exports.tvmw_call(entry, at, values.length));
@@ -119,6 +133,7 @@ export class Host {
         if (status !== WANTS_DATA || !this.#exports.tvmw_wanted) throw this.#error();
         const place = this.#exports.tvmw_wanted() >>> 0;
         const [handle, bytes, to] = new Uint32Array(this.#exports.memory.buffer, place, 3) as unknown as Three;
+        this.trace.repeatable = false;
         const data = yield { handle, bytes };
         this.#enter(() => {
           new Uint8Array(this.#exports.memory.buffer, to, bytes).set(data.subarray(0, bytes));

@@ -1,4 +1,6 @@
 /** @file A loaded package: inputs in, results out, run by run; the first place to read. */
+import type { Memory } from "./buffers.ts";
+import type { Bound } from "./bound.ts";
 import type { Counters } from "./commands.ts";
 import { DisposedError, InputError, TvmWebgpuError } from "./errors.ts";
 import type { LoadReport } from "./load.ts";
@@ -6,9 +8,9 @@ import type { Entry, Manifest } from "./manifest.ts";
 import { profileOf, LaunchTimes, type Profile } from "./profile.ts";
 import { abortable, Turns } from "./queue.ts";
 import type { GpuResult } from "./results.ts";
-import { Runner, type CpuTensor, type Memory, type RunRequest } from "./run.ts";
+import { Runner, type RunRequest } from "./run.ts";
 import type { Sessions } from "./session.ts";
-import { checkInputs, type Input } from "./tensor.ts";
+import { checkInputs, type CpuTensor, type Input } from "./tensor.ts";
 
 export interface RunOptions {
   /** The entry function's name; if left out "main", or the only one. */
@@ -19,6 +21,12 @@ export interface RunOptions {
   readonly outputs?: "cpu" | "gpu";
 }
 
+export interface BindOptions {
+  readonly entry?: string;
+  /** Buffers for outputs, by name, with the usages STORAGE, COPY_SRC and COPY_DST. */
+  readonly outputs?: Readonly<Record<string, GPUBuffer>>;
+}
+
 export interface ProfileOptions {
   readonly entry?: string;
   readonly signal?: AbortSignal;
@@ -26,7 +34,7 @@ export interface ProfileOptions {
   readonly runs?: number;
 }
 
-export type { CpuTensor, Memory };
+export type { Bound, CpuTensor, Memory };
 export type Inputs = Readonly<Record<string, Input>>;
 
 /** Two: while the GPU works on one run the next is prepared. More would only hold memory. */
@@ -39,6 +47,8 @@ export class Model {
   readonly #turns = new Turns(RUNS_IN_FLIGHT);
   #runner: Runner;
   #disposed = false;
+  /** Runs that were called and have not reached the GPU yet: nothing may overtake them. */
+  #unencoded = 0;
 
   /** @internal Use loadModel. */
   constructor(sessions: Sessions, loading: LoadReport) {
@@ -87,8 +97,34 @@ export class Model {
   run<R = Record<string, GpuResult>>(inputs: Inputs, options: RunOptions & { readonly outputs: "gpu" }): Promise<R>;
   run<R = Record<string, CpuTensor>>(inputs: Inputs, options?: RunOptions): Promise<R>;
   async run(inputs: Inputs, options: RunOptions = {}): Promise<unknown> {
-    const { signal, outputs = "cpu" } = options;
-    return this.#perform(this.#request(inputs, options.entry, { outputs, signal }));
+    const { signal, outputs = "cpu", entry } = options;
+    if (outputs === "gpu" && !signal && this.#unencoded === 0 && !this.#disposed && !this.#sessions.lost) {
+      const results = this.#runner.repeat(this.#entry(entry), inputs);
+      if (results) return results;
+    }
+    return this.#perform(this.#request(inputs, entry, { outputs, signal }));
+  }
+
+  /**
+   * Binds an entry's inputs and outputs to buffers on the GPU, for the least that a run can cost: `run()` of what this
+   * gives is synchronous, and tells the GPU what to do without looking at anything again. Write new inputs into the
+   * same buffers. Inputs are tensors in buffers, or whole numbers. An output that no buffer is named for gets one; to a
+   * buffer of the caller's that has no quarter more room than the output needs, it may be copied at the end.
+   *
+   * @throws UnsupportedError if the entry takes or gives objects, or looks at data on its way; else as `run`
+   */
+  async bind(inputs: Inputs, options: BindOptions = {}): Promise<Bound> {
+    const { entry, args } = this.#request(inputs, options.entry, { outputs: "gpu" });
+    await this.#turns.enter();
+    try {
+      if (this.#sessions.lost) await this.#renew();
+      this.#checkUsable();
+      return await this.#runner.bind(entry, args, options.outputs ?? {});
+    } catch (error) {
+      throw await this.#explain(error);
+    } finally {
+      this.#turns.leave();
+    }
   }
 
   /**
@@ -137,8 +173,20 @@ export class Model {
   }
 
   async #perform(request: RunRequest): Promise<Record<string, unknown>> {
-    await this.#turns.enter(request.signal);
-    const settled = this.#onRunner(request).catch(async (error: unknown) => { throw await this.#explain(error); });
+    this.#unencoded++;
+    let waits = true;
+    const encoded = (): void => {
+      if (waits) this.#unencoded--;
+      waits = false;
+    };
+    try {
+      await this.#turns.enter(request.signal);
+    } catch (error) {
+      encoded();
+      throw error;
+    }
+    const settled = this.#onRunner({ ...request, encoded }).finally(encoded)
+      .catch(async (error: unknown) => { throw await this.#explain(error); });
     settled.then(() => { this.#turns.leave(); }, () => { this.#turns.leave(); });
     return abortable(settled, request.signal);
   }

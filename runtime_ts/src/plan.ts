@@ -11,8 +11,12 @@ export const OPCODE = { dispatch: 1, copy: 2, fill: 3 } as const;
 
 export interface Launch {
   readonly kernel: CompiledKernel;
+  readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
-  /** Where its grid stands in the list: x, y, z. */
+  /** Its grid in the list at hand, which stands there at `at`. */
+  x: number;
+  y: number;
+  z: number;
   readonly at: number;
   /** Its scalars: words[scalars..end), in this slot of the uniforms. */
   readonly scalars: number;
@@ -87,12 +91,19 @@ export class Plans {
   of(words: Uint32Array, firstSlot: number): Plan {
     const full = this.#words > MOST_WORDS || this.#groups.size > MOST_GROUPS;
     if (full || this.#epoch !== this.#buffers.epoch) this.clear();
+    const last = this.#last;
+    if (last?.words === words && last.firstSlot === firstSlot) {
+      last.fresh = last.crowded;
+      return last;
+    }
     let alike = this.#plans.get(words.length);
     if (!alike) this.#plans.set(words.length, (alike = []));
-    let plan = alike.find((each) => each.firstSlot === firstSlot && matches(each, words));
+    let plan = alike.find((each) => each.firstSlot === firstSlot && (each.words === words || matches(each, words)));
     if (plan) {
-      plan.fresh = plan.crowded || plan !== this.#last || !equal(plan.words, words);
+      const same = plan.words === words || equal(plan.words, words);
+      plan.fresh = plan.crowded || plan !== this.#last || !same;
       plan.words = words;
+      if (!same) for (const step of plan.steps) if (step.kernel) readGrid(step, words);
     } else {
       plan = this.#decode(words, firstSlot);
       alike.unshift(plan);
@@ -156,7 +167,8 @@ export class Plans {
     }
     const taken = kernel.scalars > 0 ? slot : NO_SLOT;
     const group = this.#group(kernel, words.slice(handles, scalars), taken);
-    return { kernel, group, at: at + 1, scalars, end, slot: taken };
+    const { pipeline } = kernel;
+    return readGrid({ kernel, pipeline, group, x: 0, y: 0, z: 0, at: at + 1, scalars, end, slot: taken }, words);
   }
 
   #group(kernel: CompiledKernel, handles: Uint32Array, slot: number): GPUBindGroup {
@@ -175,6 +187,43 @@ export class Plans {
     bucket.push({ layout, handles, slot, group });
     this.groupsMade++;
     return group;
+  }
+}
+
+function readGrid(launch: Launch, words: Uint32Array): Launch {
+  launch.x = words[launch.at]!;
+  launch.y = words[launch.at + 1]!;
+  launch.z = words[launch.at + 2]!;
+  return launch;
+}
+
+/** The handles that a list names, each once. */
+export function handlesOf(words: Uint32Array, kernels: readonly CompiledKernel[]): Set<number> {
+  const found = new Set<number>();
+  for (const at of handlePlaces(words, kernels)) found.add(words[at]!);
+  return found;
+}
+
+/** The list with other handles for some. */
+export function renamed(
+  words: Uint32Array, kernels: readonly CompiledKernel[], names: ReadonlyMap<number, number>,
+): Uint32Array {
+  const copy = words.slice();
+  for (const at of handlePlaces(words, kernels)) copy[at] = names.get(words[at]!) ?? words[at]!;
+  return copy;
+}
+
+/** Where the handles of a list stand that was encoded before, so that it is one. */
+function* handlePlaces(words: Uint32Array, kernels: readonly CompiledKernel[]): Generator<number> {
+  for (let at = 0; at < words.length; at += words[at]! >>> 8) {
+    const opcode = words[at]! & 0xff;
+    if (opcode === OPCODE.dispatch) {
+      const { bindings } = kernels[words[at + 1]!]!;
+      for (let i = 0; i < bindings; i++) yield at + 5 + i;
+    } else {
+      yield at + 1;
+      if (opcode === OPCODE.copy) yield at + 3;
+    }
   }
 }
 

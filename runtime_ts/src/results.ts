@@ -13,6 +13,7 @@ export interface GpuResult extends GpuTensor {
 /** Whom a reference belongs to. */
 export interface Owner {
   readonly lost: boolean;
+  readonly destroyed: boolean;
 }
 
 /** A reference held in the wasm (0 for none), released once. */

@@ -1,18 +1,19 @@
 /** @file Checked arguments in, results out: one session's runs, encoded in turn and read back. */
-import { guarded, USAGE } from "./device.ts";
-import { dtypeInfo, product, type DType } from "./dtype.ts";
-import { InputError, OutOfMemoryError, TvmWebgpuError } from "./errors.ts";
+import { guarded } from "./device.ts";
+import { DeviceLostError, DisposedError, ModelError, OutOfMemoryError, TvmWebgpuError } from "./errors.ts";
+import type { Memory } from "./buffers.ts";
 import type { LaunchTimer } from "./commands.ts";
 import type { Host, Value, Wanted } from "./host.ts";
-import { ImageWriter } from "./images.ts";
+import { InputBuffers } from "./inputs.ts";
 import type { Entry } from "./manifest.ts";
+import { Binding, type Bound } from "./bound.ts";
 import { abortable, Turns } from "./queue.ts";
+import { Outputs, type Finish, type TensorValue } from "./outputs.ts";
 import { Readback } from "./readback.ts";
-import { HeldObject, HeldTensor, referenceOf, type GpuResult } from "./results.ts";
+import { Recordings, type Lease, type Recording } from "./recordings.ts";
+import type { GpuResult } from "./results.ts";
 import type { Session } from "./session.ts";
-import type { Argument, ModelObject, Tensor } from "./tensor.ts";
-
-export type CpuTensor = Tensor & { readonly dtype: DType };
+import type { Argument, Input } from "./tensor.ts";
 
 export interface RunRequest {
   readonly entry: Entry;
@@ -20,23 +21,9 @@ export interface RunRequest {
   readonly outputs: "cpu" | "gpu";
   readonly signal?: AbortSignal | undefined;
   readonly timer?: LaunchTimer | undefined;
+  /** Told when its commands are on their way, or will not be. */
+  readonly encoded?: () => void;
 }
-
-/** Device memory in bytes. */
-export interface Memory {
-  readonly parameters: number;
-  /** Intermediates, results and objects that the model holds now. */
-  readonly used: number;
-  /** What the model keeps for its next run; trim() gives it back. */
-  readonly unused: number;
-  /** Inputs, results that were copied, and staging for reading back. */
-  readonly transfer: number;
-  /** The most there ever was, of all of these together. */
-  readonly peak: number;
-}
-
-type TensorValue = Value & { kind: "tensor" };
-type Finish = () => Promise<unknown[]>;
 
 interface Started {
   readonly finish: Finish;
@@ -45,24 +32,30 @@ interface Started {
 
 /** Submits that the GPU has before it while a run that can be called off encodes the next. */
 const SUBMITS_AHEAD = 2;
-const NEEDED_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
 
 export class Runner {
   readonly session: Session;
+  readonly recordings: Recordings;
   readonly #readback: Readback;
-  readonly #images: ImageWriter;
+  readonly #inputs: InputBuffers;
+  readonly #outputs: Outputs;
   /** Encoding may pause for a run that can be called off; commands of two runs never mix. */
   readonly #encoding = new Turns(1);
-  /** Buffers that inputs are copied to, by entry and input, used again while they are large enough. */
-  readonly #inputs = new Map<string, number>();
+  #paused = false;
   #destroyed = false;
   #lost = false;
+  /** An error that nobody waited for: from here on runs are checked again, so that the next that fails says so. */
+  readonly #doubt = (): void => { this.recordings.clear(); };
 
   constructor(session: Session) {
+    const { device, buffers, commands, host } = session;
     this.session = session;
-    this.#readback = new Readback(session.device, session.commands.counters);
-    this.#images = new ImageWriter(session.device);
-    void session.device.lost.then(() => { this.#lost = true; });
+    this.recordings = new Recordings(buffers, commands, host);
+    this.#readback = new Readback(device, commands.counters);
+    this.#inputs = new InputBuffers(device, buffers, commands, this);
+    this.#outputs = new Outputs(session, this.recordings, this.#readback, this);
+    device.addEventListener("uncapturederror", this.#doubt);
+    void device.lost.then(() => { this.#lost = true; });
   }
 
   /** The device is gone, and with it all that this session's results held. */
@@ -70,8 +63,12 @@ export class Runner {
     return this.#lost;
   }
 
+  get destroyed(): boolean {
+    return this.#destroyed;
+  }
+
   async run(request: RunRequest): Promise<Record<string, unknown>> {
-    const { entry, signal } = request;
+    const { entry, signal, encoded } = request;
     await this.#encoding.enter(signal);
     let started: Started;
     try {
@@ -79,40 +76,92 @@ export class Runner {
     } finally {
       this.session.commands.timer = undefined;
       this.#encoding.leave();
+      encoded?.();
     }
-    const [found] = await Promise.all([started.finish(), started.checked]);
-    return Object.fromEntries(entry.outputs.map(({ name }, i) => [name, found[i]]));
+    const finishing = started.finish();
+    try {
+      const [found] = await Promise.all([finishing, started.checked]);
+      return named(entry, found);
+    } catch (error) {
+      await this.#giveBack(finishing, error);
+      throw error;
+    }
+  }
+
+  /** Makes a call again, from buffers to the GPU, at once; undefined if it was not made before in just this way. */
+  repeat(entry: Entry, inputs: Readonly<Record<string, Input>>): Record<string, unknown> | undefined {
+    if (this.#paused) return undefined;
+    const recording = this.recordings.find(entry, "gpu", ({ values }) => this.#inputs.same(entry, inputs, values));
+    if (!recording) return undefined;
+    for (const list of recording.lists) this.session.commands.flush(list);
+    const found = this.#outputs.toGpu(recording.results, recording.leases);
+    this.#submit();
+    return named(entry, found);
+  }
+
+  /** Checks that a binding may encode now. */
+  checkFree(): void {
+    if (this.#destroyed) throw new DisposedError("the model was disposed of, or made anew: bind the entry again");
+    if (this.#lost) throw new DeviceLostError("the GPU device was lost: bind the entry again");
+    if (this.#paused) throw new ModelError("a run that can be called off is being encoded: wait for it first");
+  }
+
+  /** Binds an entry to buffers, and runs it once. */
+  async bind(entry: Entry, args: readonly Argument[], outputs: Readonly<Record<string, GPUBuffer>>): Promise<Bound> {
+    await this.#encoding.enter();
+    let binding: Binding | undefined;
+    try {
+      const { checked } = guarded(this.session.device, `binding "${entry.name}"`, () => {
+        binding = new Binding(this, entry, args, outputs);
+        binding.run();
+      });
+      await checked;
+      return binding!;
+    } catch (error) {
+      this.session.commands.discard();
+      binding?.dispose();
+      throw error;
+    } finally {
+      this.#encoding.leave();
+    }
   }
 
   memory(): Memory {
     const { buffers, host, shards } = this.session;
     const parameters = shards.reduce((sum, buffer) => sum + buffer.size, 0);
-    const unused = host.unused();
-    const transfer = buffers.bytes.runtime + this.#readback.bytes + this.#images.bytes;
-    const peak = parameters + buffers.bytes.peak + this.#readback.peak + this.#images.bytes;
+    const unused = host.unused() + this.recordings.bytes;
+    const transfer = buffers.bytes.runtime + this.#readback.bytes + this.#inputs.imageBytes;
+    const peak = parameters + buffers.bytes.peak + this.#readback.peak + this.#inputs.imageBytes;
     return { parameters, used: buffers.bytes.model - unused, unused, transfer, peak };
   }
 
   /** Gives device memory that the model pools between runs back to the GPU. */
   trim(): void {
+    this.recordings.clear();
     this.session.host.trim();
     this.session.commands.submit();
     this.#readback.trim();
-    this.#images.destroy();
+    this.#inputs.trim();
   }
 
   /** Ends the reads under way, too. */
   destroy(): void {
     this.#destroyed = true;
+    this.session.device.removeEventListener("uncapturederror", this.#doubt);
     this.#readback.destroy();
-    this.#images.destroy();
+    this.#inputs.trim();
   }
 
   /** Encodes and submits one call: at one go, unless the model asks for data or a signal may call it off. */
-  async #start({ entry, args, outputs, signal, timer }: RunRequest): Promise<Started> {
+  async #start(request: RunRequest): Promise<Started> {
+    const { entry, args, outputs, signal, timer } = request;
     const { device, commands, host, manifest } = this.session;
     const checks: Promise<void>[] = [];
+    const recording = this.#find(request);
+    // What was right once is right again, unless the caller destroyed a buffer: then old bytes would be read back.
+    const safe = recording && (outputs === "gpu" || args.every((arg) => !("tensor" in arg && "buffer" in arg.tensor)));
     const step = <T>(action: () => T): T => {
+      if (safe) return action();
       const { value, checked } = guarded(device, `running "${entry.name}"`, action);
       checks.push(checked);
       return value;
@@ -120,27 +169,34 @@ export class Runner {
     let call: ReturnType<Host["call"]> | undefined;
     /** Set while this function has to give the results back if something fails. */
     let results: Value[] | undefined;
+    let values: Value[] = [];
     const proceed = (data?: Uint8Array): IteratorResult<Wanted> => {
-      call ??= host.call(manifest.entries.indexOf(entry), args.map((arg, i) => this.#value(arg, `${entry.name} ${i}`)));
+      if (!call) {
+        if (args.some((arg) => "object" in arg)) this.recordings.clear();
+        values = args.map((arg, i) => this.#inputs.place(arg, slotOf(entry, i)));
+        call = host.call(manifest.entries.indexOf(entry), values);
+      }
       const next = data ? call.next(data) : call.next();
       if (next.done) results = next.value;
       return next;
     };
     const end = (): Finish => {
       commands.settle();
+      if (recording) return this.#end(recording.results, outputs, recording.leases);
       const found = results!;
       results = undefined;
-      return this.#end(found, outputs);
+      return this.#finishNew(entry, values, found, outputs);
     };
     try {
       commands.timer = timer;
       let { next, finish } = step(() => {
-        const next = proceed();
+        if (recording) this.#replay(recording, request);
+        const next = recording ? { done: true } as const : proceed();
         return { next, finish: next.done && !signal ? end() : undefined };
       });
       while (!next.done) {
         const { value } = next;
-        const data = await abortable(step(() => this.#read(value))(), signal);
+        const data = await this.#pause(abortable(step(() => this.#read(value))(), signal));
         next = step(() => proceed(data));
       }
       if (signal) await this.#encodeInPieces(signal, step);
@@ -163,8 +219,29 @@ export class Runner {
     const ahead: Promise<unknown>[] = [];
     while (!step(() => pieces.next()).done) {
       ahead.push(device.queue.onSubmittedWorkDone());
-      if (ahead.length > SUBMITS_AHEAD) await abortable(ahead.shift()!, signal);
+      if (ahead.length > SUBMITS_AHEAD) await this.#pause(abortable(ahead.shift()!, signal));
     }
+  }
+
+  async #pause<T>(wait: Promise<T>): Promise<T> {
+    this.#paused = true;
+    try {
+      return await wait;
+    } finally {
+      this.#paused = false;
+    }
+  }
+
+  #find({ entry, args, outputs }: RunRequest): Recording | undefined {
+    return this.recordings.find(entry, outputs, ({ values }) =>
+      args.every((arg, i) => this.#inputs.fits(arg, slotOf(entry, i), values[i]!)));
+  }
+
+  #replay({ values, lists }: Recording, { args, timer }: RunRequest): void {
+    const { commands } = this.session;
+    args.forEach((arg, i) => { this.#inputs.refill(arg, values[i]!); });
+    commands.timer = timer;
+    for (const list of lists) commands.flush(list);
   }
 
   /** What the model's code wants to know. */
@@ -176,103 +253,46 @@ export class Runner {
     return async () => (await read())[0]!.data as Uint8Array;
   }
 
-  #end(results: readonly Value[], outputs: "cpu" | "gpu"): Finish {
-    const { commands, buffers } = this.session;
-    const finish = outputs === "cpu" ? this.#toCpu(results) : this.#toGpu(results);
-    commands.submit();
-    buffers.trimImports();
+  #finishNew(entry: Entry, values: readonly Value[], results: readonly Value[], outputs: "cpu" | "gpu"): Finish {
+    const { host } = this.session;
+    const tensors = results.filter((value): value is TensorValue => value.kind === "tensor");
+    const left = outputs === "gpu" ? tensors.filter((value) => this.recordings.owned(value)) : [];
+    const leases = left.map(({ handle, object }): Lease => ({ handle, object, held: true, kept: false }));
+    const finish = this.#end(results, outputs, leases);
+    this.recordings.add(entry, outputs, values, results, leases);
+    // The copies are encoded: what later calls do to this memory comes after them.
+    if (outputs === "cpu") for (const { object } of tensors) if (object !== 0) host.release(object);
+    if (results.some(({ kind }) => kind === "object")) this.recordings.clear();
     return finish;
   }
 
-  #toCpu(results: readonly Value[]): Finish {
-    const tensors = results.filter((value): value is TensorValue => value.kind === "tensor");
-    const read = this.#readback.plan(this.session.commands, tensors);
-    // The copies are encoded: what later calls do to this memory comes after them.
-    for (const { object } of tensors) if (object !== 0) this.session.host.release(object);
-    return async () => {
-      const arrays = (await read())[Symbol.iterator]();
-      return results.map((value) => (value.kind === "tensor" ? arrays.next().value : this.#plain(value)));
-    };
+  #end(results: readonly Value[], outputs: "cpu" | "gpu", leases: readonly Lease[]): Finish {
+    const gpu = outputs === "gpu" ? this.#outputs.toGpu(results, leases) : undefined;
+    const finish = gpu ? () => Promise.resolve(gpu) : this.#outputs.toCpu(results);
+    this.#submit();
+    return finish;
   }
 
-  #toGpu(results: readonly Value[]): Finish {
-    const found = results.map((value) => (value.kind === "tensor" ? this.#gpuResult(value) : this.#plain(value)));
-    return () => Promise.resolve(found);
+  #submit(): void {
+    this.session.commands.submit();
+    this.session.buffers.trimImports();
   }
 
-  #gpuResult(value: TensorValue): GpuResult {
-    const { buffers, commands, host } = this.session;
-    const { dtype, shape } = value;
-    const block = buffers.get(value.handle);
-    if (block.owner === "model") return new HeldTensor(value, block, this.#releaser(value.object), this);
-    // The model gave an input or a parameter back; the result must not change when those do.
-    const bytes = product(shape) * dtypeInfo(dtype).bytes;
-    const handle = this.#allocate(bytes);
-    const own = buffers.get(handle);
-    commands.copyOut(value.handle, value.offset, bytes, own.buffer, 0);
-    if (value.object !== 0) host.release(value.object);
-    const release = (): void => { if (!this.#destroyed) buffers.release(handle); };
-    return new HeldTensor({ ...value, offset: 0, object: 0 }, own, release, this);
-  }
-
-  /** Gives a result's reference back to the model's code. */
-  #releaser(object: number): () => void {
-    return () => { if (!this.#destroyed) this.session.host.release(object); };
-  }
-
-  /** A result that is no tensor. */
-  #plain(value: Exclude<Value, TensorValue>): ModelObject | CpuTensor | null {
-    switch (value.kind) {
-      case "none": return null;
-      case "int": return { data: BigInt64Array.of(value.value), shape: [], dtype: "int64" };
-      case "float": return { data: Float32Array.of(value.value), shape: [], dtype: "float32" };
-      case "object": return new HeldObject(value.object, this.#releaser(value.object), this);
-    }
-  }
-
-  #value(arg: Argument, slot: string): Value {
-    if ("value" in arg) return { kind: "int", value: arg.value };
-    if ("object" in arg) return { kind: "object", object: referenceOf(arg.object, this, arg.port.name) };
-    const { commands, buffers } = this.session;
-    const { dtype, name } = arg.port;
-    if ("picture" in arg) {
-      const { shape } = arg.picture;
-      const handle = this.#inputBuffer(slot, product(shape) * dtypeInfo(dtype).bytes);
-      this.#images.write(commands, arg.picture, buffers.get(handle));
-      return { kind: "tensor", dtype, shape, handle, offset: 0, object: 0 };
-    }
-    const { tensor } = arg;
-    const { shape } = tensor;
-    if ("buffer" in tensor) {
-      const object = tensor instanceof HeldTensor ? referenceOf(tensor, this, name) : 0;
-      if (NEEDED_USAGE & ~tensor.buffer.usage) {
-        throw new InputError(`input "${name}": its buffer needs the usages STORAGE, COPY_SRC and COPY_DST`);
-      }
-      const handle = buffers.import(tensor.buffer);
-      return { kind: "tensor", dtype, shape, handle, offset: tensor.offset ?? 0, object };
-    }
-    const { data } = tensor;
-    const handle = this.#inputBuffer(slot, data.byteLength);
-    const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-    commands.write(handle, 0, bytes);
-    return { kind: "tensor", dtype, shape, handle, offset: 0, object: 0 };
-  }
-
-  #inputBuffer(slot: string, bytes: number): number {
-    const { buffers } = this.session;
-    const known = this.#inputs.get(slot);
-    if (known !== undefined && buffers.get(known).bytes >= bytes) return known;
-    const handle = this.#allocate(bytes);
-    if (known !== undefined) buffers.release(known);
-    this.#inputs.set(slot, handle);
-    return handle;
-  }
-
-  #allocate(bytes: number): number {
-    const { buffers } = this.session;
-    const handle = buffers.allocate(bytes, "runtime");
-    if (handle === 0) throw new OutOfMemoryError(buffers.refusal);
-    return handle;
+  /** After a failure that was told late: nothing of the run may be used, nor buffers that were not to be had. */
+  async #giveBack(finishing: Promise<unknown[]>, error: unknown): Promise<void> {
+    for (const result of await finishing.catch(() => [])) (result as Partial<GpuResult> | null)?.dispose?.();
+    if (this.#destroyed || this.#lost) return;
+    this.recordings.clear();
+    if (!(error instanceof OutOfMemoryError) || this.#paused) return;
+    this.#inputs.clear();
+    this.trim();
   }
 }
 
+const slotOf = (entry: Entry, input: number): string => `${entry.name} ${input}`;
+
+function named({ outputs }: Entry, found: readonly unknown[]): Record<string, unknown> {
+  const results: Record<string, unknown> = {};
+  for (let i = 0; i < outputs.length; i++) results[outputs[i]!.name] = found[i];
+  return results;
+}

@@ -12,6 +12,9 @@ export interface Tensor {
   readonly dtype?: DType;
 }
 
+/** A result that was read back. */
+export type CpuTensor = Tensor & { readonly dtype: DType };
+
 /** Elements in a buffer of the model's device, which needs the usages STORAGE, COPY_SRC and COPY_DST. */
 export interface GpuTensor {
   readonly buffer: GPUBuffer;
@@ -40,17 +43,17 @@ export type Argument =
 
 /** The inputs in the entry's order. @throws InputError that says what was expected and what was given. */
 export function checkInputs(entry: Entry, inputs: Readonly<Record<string, Input>>): Argument[] {
-  const expected = entry.inputs.map(describe).join(", ") || "no inputs";
+  const expected = (): string => entry.inputs.map(describe).join(", ") || "no inputs";
   for (const name of Object.keys(inputs)) {
     if (!entry.inputs.some((port) => port.name === name)) {
-      throw new InputError(`entry "${entry.name}" has no input "${name}"; it takes ${expected}`);
+      throw new InputError(`entry "${entry.name}" has no input "${name}"; it takes ${expected()}`);
     }
   }
   const symbols: Symbols = new Map();
   return entry.inputs.map((port) => {
     const input = Object.hasOwn(inputs, port.name) ? inputs[port.name] : undefined;
     if (input === undefined) {
-      throw new InputError(`input "${port.name}" is missing; entry "${entry.name}" takes ${expected}`);
+      throw new InputError(`input "${port.name}" is missing; entry "${entry.name}" takes ${expected()}`);
     }
     switch (port.kind) {
       case "int":
@@ -90,35 +93,35 @@ function asTensor(port: TensorPort, input: Input, symbols: Symbols): Tensor | Gp
   const fail: (problem: string) => never = (problem) => {
     throw new InputError(`input "${port.name}": ${problem}`);
   };
-  const wanted = typeText(port.dtype, port.shape);
   if (typeof input !== "object" || !("shape" in input) || !Array.isArray(input.shape)) {
-    return fail(`expected ${wanted} as { data, shape } or { buffer, dtype, shape }`);
+    return fail(`expected ${typeText(port.dtype, port.shape)} as { data, shape } or { buffer, dtype, shape }`);
   }
   const shape: readonly number[] = input.shape;
   const dtype = "buffer" in input ? input.dtype : (input.dtype ?? dtypeOfData(port.dtype, input.data));
-  const given = checkShape(port, dtype, shape, symbols);
+  checkShape(port, dtype, shape, symbols);
+  const given = (): string => typeText(dtype, shape);
   const elements = product(shape);
   const { bytes, arrays } = dtypeInfo(port.dtype);
   if ("buffer" in input) {
     const end = (input.offset ?? 0) + elements * bytes;
-    if (end > input.buffer.size) fail(`${given} ends at byte ${end} of a buffer of ${input.buffer.size} bytes`);
+    if (end > input.buffer.size) fail(`${given()} ends at byte ${end} of a buffer of ${input.buffer.size} bytes`);
     return input;
   }
   if (!arrays.some((array) => input.data instanceof array)) {
     fail(`${port.dtype} data must be ${arrays.map(({ name }) => name).join(" or ")}, not ${nameOf(input.data)}`);
   }
-  if (input.data.length !== elements) fail(`${given} has ${elements} elements, the data ${input.data.length}`);
+  if (input.data.length !== elements) fail(`${given()} has ${elements} elements, the data ${input.data.length}`);
   return input;
 }
 
-/** Holds dtype and shape against the port's, and binds its symbols; gives the type as text. @throws InputError */
-function checkShape(port: TensorPort, dtype: string, shape: readonly number[], symbols: Symbols): string {
+/** Holds dtype and shape against the port's, and binds its symbols. @throws InputError */
+function checkShape(port: TensorPort, dtype: string, shape: readonly number[], symbols: Symbols): void {
   const fail: (problem: string) => never = (problem) => {
     throw new InputError(`input "${port.name}": ${problem}`);
   };
-  const wanted = typeText(port.dtype, port.shape);
-  const given = typeText(dtype, shape);
-  if (dtype !== port.dtype || shape.length !== port.shape.length) fail(`expected ${wanted}, got ${given}`);
+  const misfit = (where = ""): never =>
+    fail(`expected ${typeText(port.dtype, port.shape)}${where}, got ${typeText(dtype, shape)}`);
+  if (dtype !== port.dtype || shape.length !== port.shape.length) misfit();
   port.shape.forEach((extent, axis) => {
     const value = shape[axis]!;
     if (!Number.isSafeInteger(value) || value < 0) fail(`${String(value)} is no extent of a shape`);
@@ -126,11 +129,9 @@ function checkShape(port: TensorPort, dtype: string, shape: readonly number[], s
     if (bound === undefined) {
       symbols.set(extent as string, { value, from: port.name });
     } else if (bound.value !== value) {
-      const where = bound.from ? `, where ${extent} is ${bound.value} from "${bound.from}"` : "";
-      fail(`expected ${wanted}${where}, got ${given}`);
+      misfit(bound.from ? `, where ${extent} is ${bound.value} from "${bound.from}"` : "");
     }
   });
-  return given;
 }
 
 /** The dtype to call the data by in a message: the port's if it can hold it, else the array's own. */

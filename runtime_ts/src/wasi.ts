@@ -15,6 +15,8 @@ export interface WasiHost {
   memory(): WebAssembly.Memory;
   /** A line that the model's code printed, without its end. */
   print(line: string): void;
+  /** Told of each call. */
+  called(): void;
 }
 
 /**
@@ -23,7 +25,13 @@ export interface WasiHost {
  */
 export function wasiImports(names: readonly string[], host: WasiHost): Record<string, (...args: never[]) => unknown> {
   const table = wasiFunctions(host);
-  return Object.fromEntries(names.map((name) => [name, table[name] ?? (() => NOSYS)]));
+  return Object.fromEntries(names.map((name) => {
+    const call = table[name] ?? (() => NOSYS);
+    return [name, (...args: never[]) => {
+      host.called();
+      return call(...args);
+    }];
+  }));
 }
 
 function wasiFunctions(host: WasiHost): Record<string, (...args: never[]) => unknown> {

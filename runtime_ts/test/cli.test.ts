@@ -56,7 +56,7 @@ describe(".npy files", () => {
   for (const [what, bytes, message] of [
     ["other bytes", new Uint8Array(100), /not a \.npy file/],
     ["big-endian", header("{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }"), /">f4" are not supported/],
-    ["float64", header("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }"), /"<f8" are not supported/],
+    ["complex64", header("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }"), /"<c8" are not supported/],
     ["Fortran order", header("{'descr': '<f4', 'fortran_order': True, 'shape': (1,), }"), /C order/],
     ["too few bytes", header("{'descr': '<f4', 'fortran_order': False, 'shape': (99,), }"), /breaks off/],
   ] as const) {
