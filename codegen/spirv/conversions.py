@@ -54,7 +54,7 @@ def narrow(e: Emitter, value: Val, dtype: DType) -> Val:
 def coerce(e: Emitter, value: Value, dtype: DType) -> Value:
     """A value in its dtype's own representation: 64-bit integers as pairs."""
     rep = e.rep(dtype)
-    return lanewise(e.b, lambda v: convert(e, v, rep, dtype), value)
+    return lanewise(e.b, lambda v: convert(e, v, rep, dtype), value, rep=rep)
 
 
 def convert(e: Emitter, value: Val, rep: str, dtype: DType) -> Val:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tvm import ir
 from tvm.ir.prim import expr as prim
-from tvm_webgpu.codegen.spirv import access, arith, elementary_double, intrinsics, wide
+from tvm_webgpu.codegen.spirv import access, arith, elementary_double, intrinsics, small_floats, wide
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
 from tvm_webgpu.codegen.spirv.conversions import NARROW, coerce, convert, fits, low, narrow
-from tvm_webgpu.codegen.spirv.dtypes import DType
+from tvm_webgpu.codegen.spirv.dtypes import FLOAT8, DType
 from tvm_webgpu.codegen.spirv.elementary import float_remainder
 from tvm_webgpu.codegen.spirv.instructions import float_bits
 from tvm_webgpu.codegen.spirv.selection import pick
@@ -107,9 +107,10 @@ def _cast(e: Emitter, expr: prim.Cast) -> Value:
         return narrow(e, e.val(expr.value), target)
 
     def one(v: Val) -> Val:
-        return arith.wrap(e.b, v, target.name) if v.rep == rep else convert(e, v, rep, target)
+        made = arith.wrap(e.b, v, target.name) if v.rep == rep else convert(e, v, rep, target)
+        return small_floats.rounded(e.b, made, target.name) if target.name in FLOAT8 else made
 
-    return lanewise(e.b, one, e.expr(expr.value))
+    return lanewise(e.b, one, e.expr(expr.value), rep=rep)
 
 
 def _select(e: Emitter, expr: prim.Select) -> Value:

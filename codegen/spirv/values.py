@@ -81,9 +81,10 @@ def join(b: Builder, elems: Sequence[Val]) -> Value:
     return Val(rep, (vector,), len(elems))
 
 
-def lanewise(b: Builder, f: Callable[..., Val], *values: Value) -> Value:
-    """f on whole vectors where every operand is one, else on each lane."""
-    if not any(isinstance(v, Lanes) for v in values) and not any(v.rep in WIDE and v.lanes > 1 for v in values):
+def lanewise(b: Builder, f: Callable[..., Val], *values: Value, rep: str = "") -> Value:
+    """f on whole vectors where every operand is one and what it gives, `rep`, may be one; else on each lane."""
+    apart = rep in UNVECTORED or any(isinstance(v, Lanes) or (v.rep in WIDE and v.lanes > 1) for v in values)
+    if not apart:
         return f(*values)
     return join(b, [f(*lane) for lane in zip(*(split(b, v) for v in values))])
 

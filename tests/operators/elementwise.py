@@ -14,6 +14,8 @@ from .spec import EVERY, FLOATS, INTEGERS, NUMBERS, STORED, In, Row, dtype_of
 R = relax.op
 Build = Callable[..., relax.Expr]
 PAIRS = (In((731,), "left"), In((731,), "right"))
+# In vectors of 4, where PAIRS go one by one.
+VECTORS = (In((96, 8), "left"), In((96, 8), "right"))
 WHOLE = (*INTEGERS, "int16", "uint16", "uint64")
 # TVM itself refuses bfloat16 for some operators.
 NO_BFLOAT16 = ("float32", "float16")
@@ -21,10 +23,11 @@ SIGNED_NUMBERS = (*FLOATS, "int32", "int8", "int64")
 
 
 def binary(name: str, build: Build, reference: Callable, dtypes: Sequence[str], rounding: float = 1.01) -> list[Row]:
-    """Every pair of edge values, broadcasting, a scalar, one element, and NaN and infinities."""
+    """Every pair of edge values, vectors, broadcasting, a scalar, one element, and NaN and infinities."""
     floats = [d for d in dtypes if d in FLOATS]
     rows = [
         Row(name, build, reference, dtypes, PAIRS, rounding),
+        Row(name, build, reference, dtypes, VECTORS, rounding),
         Row(name, build, reference, dtypes, (In((3, 1, 5), "wide"), In((4, 1), "wide")), rounding),
         Row(name, build, reference, dtypes, (In((), "wide"), In((7,), "wide")), rounding),
         Row(name, build, reference, dtypes, (In((1,), "wide"), In((1,), "wide")), rounding),
@@ -36,6 +39,7 @@ def binary(name: str, build: Build, reference: Callable, dtypes: Sequence[str], 
 def dividing(name: str, build: Build, reference: Callable, dtypes: Sequence[str], rounding: float = 1.01) -> list[Row]:
     return [
         Row(name, build, reference, dtypes, (In((731,), "left"), In((731,), "nonzero")), rounding),
+        Row(name, build, reference, dtypes, (In((96, 8), "left"), In((96, 8), "nonzero")), rounding),
         Row(name, build, reference, dtypes, (In((257,), "wide"), In((257,), "divisor")), rounding),
     ]
 
@@ -49,7 +53,7 @@ def unary(
     rounding: float = 4,
 ) -> list[Row]:
     floats = [d for d in dtypes if d in FLOATS]
-    rows = [Row(name, build, reference, dtypes, (In((5, 67), values),), rounding)]
+    rows = [Row(name, build, reference, dtypes, (In(shape, values),), rounding) for shape in ((5, 67), (64,))]
     return rows + ([Row(name, build, reference, floats, (In((8,), "special_right"),), rounding)] if floats else [])
 
 
@@ -95,8 +99,14 @@ ROWS: tuple[Row, ...] = tuple(
         binary("logical_and", R.logical_and, np.logical_and, ("bool",)),
         binary("logical_or", R.logical_or, np.logical_or, ("bool",)),
         binary("logical_xor", R.logical_xor, np.logical_xor, ("bool",)),
-        [Row("left_shift", R.left_shift, shifted("left"), WHOLE, (In((253,), "wide"), In((253,), "shift")))],
-        [Row("right_shift", R.right_shift, shifted("right"), WHOLE, (In((253,), "wide"), In((253,), "shift")))],
+        [
+            Row("left_shift", R.left_shift, shifted("left"), WHOLE, (In((n,), "wide"), In((n,), "shift")))
+            for n in (253, 256)
+        ],
+        [
+            Row("right_shift", R.right_shift, shifted("right"), WHOLE, (In((n,), "wide"), In((n,), "shift")))
+            for n in (253, 256)
+        ],
         [Row("power", R.power, _power, NO_BFLOAT16, (In((200,), "positive"), In((200,), "small")), 16)],
         [Row("atan2", R.atan2, np.arctan2, FLOATS, (In((731,), "left"), In((731,), "right")), 8)],
         unary("abs", R.abs, np.abs, SIGNED_NUMBERS, "wide"),
@@ -181,15 +191,19 @@ ROWS: tuple[Row, ...] = tuple(
 )
 
 
-def _cast(target: str) -> Row:
+def _cast(target: str, size: int = 253) -> Row:
     return Row(
         f"cast to {target}",
         lambda x: R.astype(x, target),
         lambda x: ref.cast(x, dtype_of(target)),
         [d for d in STORED if d != target],
-        (In((253,), "wide"),),
+        (In((size,), "wide"),),
         1,
     )
+
+
+def _cast_vectors(target: str) -> Row:
+    return _cast(target, 256)
 
 
 def _cast_special(target: str) -> Row:
@@ -203,4 +217,4 @@ def _cast_special(target: str) -> Row:
     )
 
 
-CASTS: tuple[Row, ...] = tuple(make(target) for target in STORED for make in (_cast, _cast_special))
+CASTS: tuple[Row, ...] = tuple(make(target) for target in STORED for make in (_cast, _cast_vectors, _cast_special))

@@ -70,6 +70,7 @@ def _tuple(build: Callable) -> Callable:
 
 ROWS: tuple[Row, ...] = (
     _pick((99,), (99,), (99,)),
+    _pick((96,), (96,), (96,)),
     _pick((4, 1), (1, 5), (4, 5)),
     _take((7, 5), (4,), 0, "int64"),
     _take((7, 5), (2, 3), 1, "int32"),
