@@ -287,6 +287,7 @@ def _vec(elem: Scalar, count: int) -> Vector:
     return Vector(elem, count)
 
 
+_BITS = _vec(types.U32, 2)
 _F2, _F4 = _vec(types.F32, 2), _vec(types.F32, 4)
 _GLSL: dict[Rule, str] = {
     _same("int"): "SAbs SSign SMin SMax SClamp UMin UMax UClamp FindILsb FindUMsb FindSMsb",
@@ -299,6 +300,8 @@ _GLSL: dict[Rule, str] = {
     _splits("int"): "FrexpStruct",
     _fixed(types.U32, _F4): "PackSnorm4x8 PackUnorm4x8",
     _fixed(types.U32, _F2): "PackSnorm2x16 PackUnorm2x16 PackHalf2x16",
+    _fixed(types.F64, _BITS): "PackDouble2x32",
+    _fixed(_BITS, types.F64): "UnpackDouble2x32",
     _fixed(_F2, types.U32): "UnpackSnorm2x16 UnpackUnorm2x16 UnpackHalf2x16",
     _fixed(_F4, types.U32): "UnpackSnorm4x8 UnpackUnorm4x8",
     _splits_to("float"): "Modf",

@@ -1,6 +1,6 @@
 """A loop in; the counter out that makes it a ``for`` which both compilers see to be finite, if it has one."""
 
-from tvm_webgpu.codegen.wgsl import structure, types
+from tvm_webgpu.codegen.wgsl import types
 from tvm_webgpu.codegen.wgsl.module import Block, Function, Instruction, Module
 from tvm_webgpu.codegen.wgsl.tree import Counter
 from tvm_webgpu.codegen.wgsl.usage import Usage, has_effect
@@ -42,8 +42,7 @@ def _counts(
     if type not in (types.I32, types.U32) or len(phi.args) != 4:
         return None
     assert block.merge is not None
-    preds = structure.predecessors(function)
-    inside = _loop_blocks(function, preds, block)
+    inside = loop_blocks(function, block)
     for value, label, initial, entry in (phi.args, (*phi.args[2:], *phi.args[:2])):
         step_inst = found.defs.get(value)
         if label not in inside or entry in inside or step_inst is None or step_inst.op not in ("IAdd", "ISub"):
@@ -63,7 +62,7 @@ def _counts(
     return None
 
 
-def _loop_blocks(function: Function, preds: dict[int, list[int]], block: Block) -> set[int]:
+def loop_blocks(function: Function, block: Block) -> set[int]:
     """The blocks of a loop: reachable from its header without passing its merge block."""
     assert block.merge is not None
     inside, work = {block.merge.args[0]}, [block.label]

@@ -221,7 +221,7 @@ class Instructions(State):
             raise unsupported(inst, f"GLSL.std.450 number {inst.args[1]} is not known")
         if len(ids) != check.GLSL_COUNTS.get(name, 1):
             raise invalid(inst, f"GLSL.std.450 {name} with {len(ids)} operands")
-        if name not in ("MatrixInverse", "PackDouble2x32", "UnpackDouble2x32"):
+        if name != "MatrixInverse":
             self.check(inst, check.GLSL_RULES.get(name, check.GLSL_RULE), ids)
 
     def op_ExtInst(self, inst: Instruction) -> None:

@@ -40,7 +40,7 @@ class Memory:
         self.module = module
         self.effects: dict[int, Effects] = {}
         self.pointers: dict[int, dict[int, Pointer]] = {}  # function id -> pointer id -> pointer
-        self.order = _call_order(module, entries)
+        self.order = call_order(module, entries)
         for function in self.order:
             self._scan(function)
         self.written: set[int] = set().union(*(self.effects[f.id].written for f in entries))
@@ -138,9 +138,6 @@ class Memory:
                 out.atomic.setdefault(pointer.root, set()).update(prefix + p for p in inner.atomic[param.id])
 
 
-
-
-
 def _tree(paths: set[TypePath]) -> Tree:
     if () in paths:
         return True
@@ -157,7 +154,7 @@ def subtree(tree: Tree, index: int | None) -> Tree:
     return next((sub for key, sub in tree if key == index), None)
 
 
-def _call_order(module: Module, entries: list[Function]) -> list[Function]:
+def call_order(module: Module, entries: list[Function]) -> list[Function]:
     """The functions reachable from the entries, callees first. Recursion is invalid."""
     order: list[Function] = []
     state: dict[int, int] = {}  # 1 on the path, 2 done

@@ -12,11 +12,12 @@ from tvm_webgpu.codegen.wgsl.function import FunctionWriter, NoHead
 from tvm_webgpu.codegen.wgsl.grammar import BUILTINS
 from tvm_webgpu.codegen.wgsl.interface import EntryPoint, Options, Shader
 from tvm_webgpu.codegen.wgsl.matrix_helpers import inverse
-from tvm_webgpu.codegen.wgsl.memory import Memory
+from tvm_webgpu.codegen.wgsl.memory import Memory, call_order
 from tvm_webgpu.codegen.wgsl.memory_instructions import MemoryInstructions
 from tvm_webgpu.codegen.wgsl.module import Function, Instruction, Module, invalid, unsupported
 from tvm_webgpu.codegen.wgsl.names import Names
 from tvm_webgpu.codegen.wgsl.place import Place
+from tvm_webgpu.codegen.wgsl.promote import promote
 from tvm_webgpu.codegen.wgsl.state import Argument, ParameterBinding
 from tvm_webgpu.codegen.wgsl.variables import Variables
 from tvm_webgpu.codegen.wgsl.wide_instructions import HELPERS
@@ -72,7 +73,10 @@ class Translator:
         self.constants = constants
         self.declarations = Declarations(m, self.constants, self.names)
         self.entries = self._entries()
-        self.memory = Memory(m, [m.functions[e.function] for e in self.entries])
+        roots = [m.functions[e.function] for e in self.entries]
+        for function in call_order(m, roots):
+            promote(m, function)
+        self.memory = Memory(m, roots)
         self.variables = Variables(
             m, options, self.declarations, self.constants, self.memory, self.names, self.entries
         )
@@ -289,7 +293,19 @@ class Translator:
                 argument, indices = self._argument(writer, id, inst)
                 binding.append(argument)
                 texts += indices
+        self._check_aliases(writer, callee, inst)
         return self._instance(callee, tuple(binding), inst), texts
+
+    def _check_aliases(self, writer: MemoryInstructions, callee: Function, inst: Instruction) -> None:
+        """Refuses two pointers into one variable where the callee writes through either, as WGSL does."""
+        roots: dict[int, int] = {}  # variable -> parameter
+        written = self.memory.effects[callee.id].written
+        for param, id in zip(callee.params, inst.args[1:]):
+            type = self.module.type_of(param.id, param)
+            if isinstance(type, types.Pointer) and type.storage == "Function":
+                root = self.memory.pointer(writer.function, id).root
+                if not written.isdisjoint((param.id, roots.setdefault(root, param.id))) and roots[root] != param.id:
+                    raise unsupported(inst, "two pointers to one variable", "inline the call with spirv-opt")
 
     def _argument(self, writer: MemoryInstructions, id: int, inst: Instruction) -> tuple[Argument, list[str]]:
         """A pointer to module memory as the variable and steps it names, and the texts of its run-time indices."""

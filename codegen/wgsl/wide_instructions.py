@@ -77,7 +77,8 @@ class WideInstructions(NumberInstructions):
                 if name == "ExtInst" and self.m.imports.get(inst.args[0]) == "GLSL.std.450":
                     name, ids = grammar.GLSL.get(inst.args[1], ""), inst.ids[1:]
                 if name == "UnpackDouble2x32":
-                    self.define(inst, self.operand(ids[0], inst))
+                    bits = self.operand(ids[0], inst)
+                    self.define(inst, self.cast(bits, types.Vector(types.U32, 2), result))
                     return True
                 form = _FORMS.get(name)
                 if form is None:

@@ -4,20 +4,14 @@ fn twice(a: ptr<function, u32>) -> u32 {
   return *a * 2u;
 }
 fn first(a: ptr<function, u32>, b: ptr<function, u32>) -> u32 {
-  var k: u32;
   var param: u32;
-  k = 0u;
-  loop {
-    if k >= 10u {
-      break;
-    }
+  for (var k = 0u; k < 10u; k++) {
     if k * k > *a {
       *b = k;
       param = k;
       let v1 = twice(&param);
       return v1;
     }
-    k += 1u;
   }
   *b = 99u;
   return 7u;

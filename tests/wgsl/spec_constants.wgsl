@@ -4,17 +4,11 @@
 fn main(@builtin(local_invocation_index) local_index: u32) {
   var i: u32;
   var x: u32;
-  var k: u32;
   var t: array<u32, 7>;
   i = local_index;
   x = Input[i];
-  k = 0u;
-  loop {
-    if k >= 7u {
-      break;
-    }
+  for (var k = 0u; k < 7u; k++) {
     t[k] = k * x;
-    k += 1u;
   }
   let t1 = 1.5f;
   Output[i] = t[x % 7u] + 4294967294u + 10u + u32(t1 * 4f);

@@ -4,17 +4,11 @@
 fn main(@builtin(local_invocation_index) local_index: u32) {
   var i: u32;
   var x: u32;
-  var k: u32;
   var t: array<u32, 9>;
   i = local_index;
   x = Input[i];
-  k = 0u;
-  loop {
-    if k >= 9u {
-      break;
-    }
+  for (var k = 0u; k < 9u; k++) {
     t[k] = k * x;
-    k += 1u;
   }
   let t1 = 1.5f;
   Output[i] = t[x % 9u] + 4294967294u + 20u + u32(t1 * 4f);
