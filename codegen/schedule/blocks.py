@@ -57,8 +57,8 @@ def _attempt(step: Callable[[SBlockRV], object], block: SBlockRV) -> bool:
 def inline_injective(sch: s_tir.Schedule, blocks: Iterable[SBlockRV]) -> list[SBlockRV]:
     """Inlines every injective block that can go into its consumers or its producer; returns the blocks that remain.
 
-    Padding, reshapes and activations disappear this way. A block that reads a reduction stays, since its producer is
-    not a plain store; rules attach it to the reduction themselves.
+    Padding, reshapes and activations disappear this way. A block that reads a reduction stays; rules attach it to the
+    reduction themselves. TVM would put it into the initial value, too, where all reduced extents are 1.
     """
     remaining = list(blocks)
     changed = True
@@ -67,7 +67,8 @@ def inline_injective(sch: s_tir.Schedule, blocks: Iterable[SBlockRV]) -> list[SB
         for block in list(remaining):
             if not is_injective(sch, block):
                 continue
-            if _attempt(sch.compute_inline, block) or _attempt(sch.reverse_compute_inline, block):
+            plain = all(sch.get(producer).init is None for producer in sch.get_producers(block))
+            if _attempt(sch.compute_inline, block) or (plain and _attempt(sch.reverse_compute_inline, block)):
                 remaining.remove(block)
                 changed = True
     return remaining

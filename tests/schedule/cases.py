@@ -87,6 +87,7 @@ CASES: dict[str, Case] = {
     "matmul_open_batch": case("product", matmul, (N, 7, 32), (32, 64)),
     "matmul_open_both": case("product", matmul, (2, N, 32), (2, 32, N)),
     "matmul_open_sum": case("product", matmul, (7, N), (N, 9)),
+    "matmul_depth_1": case("direct", matmul_bias_gelu, (5, 1), (1, 7), (7,)),
     "matmul_epilogue": case("product", matmul_bias_gelu, (33, 45), (45, 20), (20,)),
     "matmul_f16": case("product", matmul, (33, 64, F16), (64, 20, F16)),
     "matmul_int": case("product", matmul, (9, 20, I32), (20, 12, I32)),
