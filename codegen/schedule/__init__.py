@@ -2,5 +2,7 @@
 
 from .apply import Scheduler, apply
 from .limits import Limits
+from .signature import signature
+from .typical import ATTRIBUTE as TYPICAL_SIZES
 
-__all__ = ["Limits", "Scheduler", "apply"]
+__all__ = ["TYPICAL_SIZES", "Limits", "Scheduler", "apply", "signature"]

@@ -16,8 +16,8 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
-from .axis import Axis, ceil_div
-from .builder import Kernel, i64
+from .axis import ceil_div
+from .builder import Index, Kernel, i64
 from .limits import Limits
 from .nest import (
     Nest,
@@ -47,6 +47,21 @@ class Direct:
     threads: int = 256
     results: int = 1
     unroll: int = 64
+
+
+Values = dict[tirx.Var, tirx.Expr]
+Place = Callable[[tirx.Expr, tirx.Expr | int], Values]
+"""From a group of neighbouring results and a place in it to the iterators of the nest that is emitted there."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """`count` groups of `results` neighbouring results each, `own` the thread's; `place` says where they are."""
+
+    own: tirx.Expr
+    count: Index
+    results: int
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -130,12 +145,14 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
     results = params.results
     space = work.nest.spatial
 
-    def place(position: tirx.Expr) -> Values:
-        return space.decode(kernel.simplify(position))
+    def place(group: tirx.Expr, lane: tirx.Expr | int) -> Values:
+        return space.decode(kernel.simplify(group * results + lane))
 
-    if results > 1 and not work.nest.reduces and not _vectorizes(kernel, work.nest, space, place, results, {}):
-        results = 1
-    groups = total // results if isinstance(total, int) else kernel.simplify(tvm.tirx.floordiv(total, i64(results)))
+    groups = kernel.simplify(tvm.tirx.floordiv(i64(total), i64(results)))
+    elementwise = results > 1 and not work.nest.reduces
+    if elementwise and (space.factor % results or not _vectorizes(kernel, work.nest, place, groups, results, {})):
+        results, groups = 1, i64(total)
+    groups = int(groups) if isinstance(groups, tirx.IntImm) else groups
     threads = min(params.threads, limits.threads)
     whole = isinstance(groups, int) and groups % threads == 0
     blocks = ceil_div(groups, threads)
@@ -144,16 +161,17 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
         with kernel.when(True if whole else group < i64(groups)):
             kernel.know(group, groups)
             if work.nest.reduces:
-                _reduce(kernel, work, group, results, params.unroll)
+                reduce(kernel, work, Groups(group, groups, results, place), params.unroll)
             else:
                 with kernel.vectorized(results) as lane:
-                    emit(kernel, work.nest.body, place(group * results + lane), {})
+                    emit(kernel, work.nest.body, place(group, lane), {})
 
 
-def _reduce(kernel: Kernel, work: Work, group: tirx.Expr, results: int, unroll: int) -> None:
-    nest = work.nest
+def reduce(kernel: Kernel, work: Work, groups: Groups, unroll: int) -> None:
+    """Emits what computes and stores the results of a thread's group."""
+    nest, group, results, place = work.nest, groups.own, groups.results, groups.place
     sums = {b: kernel.alloc(f"{b.name}_sum", str(b.dtype), results, "local") for b in nest.writes}
-    spaces = [nest.spatial.decode(kernel.simplify(group * results + r)) for r in range(results)]
+    spaces = [place(group, r) for r in range(results)]
     registers: list[Registers] = [{b: (sums[b], r) for b in nest.writes} for r in range(results)]
     for space, held in zip(spaces, registers):
         emit(kernel, nest.init, {**space, **{v: i64(0) for v, _ in nest.reduced.iterators}}, held)
@@ -168,7 +186,7 @@ def _reduce(kernel: Kernel, work: Work, group: tirx.Expr, results: int, unroll: 
         for space, held in zip(spaces, registers):
             _store_sums(kernel, nest, space, held)
     else:
-        _finish(kernel, nest, work.consumer, group, results, sums)
+        _finish(kernel, work.consumer, groups, sums)
 
 
 def _loops(kernel: Kernel, iterators: list[tuple[tirx.Var, tirx.Expr]]) -> Iterator[dict[tirx.Var, tirx.Expr]]:
@@ -220,43 +238,31 @@ def _store_sums(kernel: Kernel, nest: Nest, space: dict, held: Registers) -> Non
         kernel.store(kernel.flat(store.buffer), offset, kernel.load(*held[store.buffer]))
 
 
-Values = dict[tirx.Var, tirx.Expr]
-Place = Callable[[tirx.Expr], Values]
-"""From a position in a work's space to the iterators of the nest that is emitted there."""
-
-
-def _finish(
-    kernel: Kernel,
-    nest: Nest,
-    consumer: Consumer,
-    group: tirx.Expr,
-    results: int,
-    sums: dict[tirx.Buffer, tirx.Buffer],
-) -> None:
+def _finish(kernel: Kernel, consumer: Consumer, groups: Groups, sums: dict[tirx.Buffer, tirx.Buffer]) -> None:
     """The consumer's work on the sums: a vector at a time where memory allows."""
+    group, results = groups.own, groups.results
 
-    def place(position: tirx.Expr) -> Values:
-        space = nest.spatial.decode(kernel.simplify(position))
+    def place(group: tirx.Expr, lane: tirx.Expr | int) -> Values:
+        space = groups.place(group, lane)
         return {var: kernel.simplify(substitute(e, space)) for var, e in consumer.mapping.items()}
 
-    if results > 1 and _vectorizes(kernel, consumer.nest, nest.spatial, place, results, sums):
+    if results > 1 and _vectorizes(kernel, consumer.nest, place, groups.count, results, sums):
         with kernel.vectorized(results) as lane:
-            emit(kernel, consumer.nest.body, place(group * results + lane), {b: (s, lane) for b, s in sums.items()})
+            emit(kernel, consumer.nest.body, place(group, lane), {b: (s, lane) for b, s in sums.items()})
         return
     for r in range(results):
-        emit(kernel, consumer.nest.body, place(group * results + r), {b: (s, r) for b, s in sums.items()})
+        emit(kernel, consumer.nest.body, place(group, r), {b: (s, r) for b, s in sums.items()})
 
 
 def _vectorizes(
-    kernel: Kernel, nest: Nest, space: Axis, place: Place, lanes: int, sums: dict[tirx.Buffer, tirx.Buffer]
+    kernel: Kernel, nest: Nest, place: Place, count: Index, lanes: int, sums: dict[tirx.Buffer, tirx.Buffer]
 ) -> bool:
-    """Whether `lanes` neighbours of an elementwise nest become plain vector loads and stores."""
-    if not nest.single or space.factor % lanes or str(nest.store.buffer.dtype) not in VECTOR_DTYPES:
+    """Whether each of `count` groups of `lanes` neighbours of an elementwise nest is plain vector loads and stores."""
+    if not nest.single or str(nest.store.buffer.dtype) not in VECTOR_DTYPES:
         return False
     store = nest.store
-    count = kernel.simplify(tvm.tirx.floordiv(i64(space.extent), i64(lanes)))
     group, lane = kernel.variable("g", count), kernel.variable("lane", lanes)
-    values = place(group * lanes + lane)
+    values = place(group, lane)
     registers: Registers = {b: (s, lane) for b, s in sums.items()}
 
     def steady(expr: tirx.Expr) -> bool:

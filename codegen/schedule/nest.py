@@ -197,7 +197,7 @@ def offset_of(buffer: tirx.Buffer, indices: Sequence[tirx.Expr]) -> tirx.Expr:
     dims = [(analyzer.simplify(index), dim) for index, dim in zip(indices, buffer.shape, strict=True)]
     while dims:
         index, dim = dims.pop()
-        while dims and (joined := _join(*dims[-1], index, dim)):
+        while dims and (joined := _join(analyzer, *dims[-1], index, dim)):
             dims.pop()
             index, dim = joined
         offset, below = offset + index * below, below * dim
@@ -205,19 +205,27 @@ def offset_of(buffer: tirx.Buffer, indices: Sequence[tirx.Expr]) -> tirx.Expr:
 
 
 def _join(
-    upper: tirx.Expr, upper_dim: tirx.Expr, lower: tirx.Expr, lower_dim: tirx.Expr
+    analyzer: tvm.sym.Analyzer, upper: tirx.Expr, upper_dim: tirx.Expr, lower: tirx.Expr, lower_dim: tirx.Expr
 ) -> tuple[tirx.Expr, tirx.Expr] | None:
     """(e // d, e % d) in dimensions (n, d) as e, (e // d % m, e % d) as e % (m * d): index and dimension, or None."""
     same = tvm_ffi.structural_equal
-    modulus = None
-    if isinstance(upper, tirx.FloorMod) and isinstance(upper.a, tirx.FloorDiv):
-        upper, modulus = upper.a, upper.b
-    if not (isinstance(upper, tirx.FloorDiv) and isinstance(lower, tirx.FloorMod)):
+    if not (isinstance(lower, tirx.FloorMod) and same(lower.b, lower_dim)):
         return None
-    if not (same(upper.a, lower.a) and same(upper.b, lower.b) and same(lower.b, lower_dim)):
-        return None
-    joined = lower.a if modulus is None else tvm.tirx.floormod(lower.a, modulus * lower_dim)
-    return joined, upper_dim * lower_dim
+    whole, divisor = lower.a, lower.b
+    dim = analyzer.simplify(upper_dim * lower_dim)
+
+    def quotient(expr: tirx.Expr, of: tirx.Expr) -> bool:
+        return isinstance(expr, tirx.FloorDiv) and same(expr.a, of) and same(expr.b, divisor)
+
+    if quotient(upper, whole):
+        return whole, dim
+    if isinstance(upper, tirx.FloorMod) and quotient(upper.a, whole):
+        return tvm.tirx.floormod(whole, analyzer.simplify(upper.b * divisor)), dim
+    if isinstance(upper, tirx.FloorDiv) and isinstance(upper.a, tirx.FloorMod) and quotient(upper, upper.a):
+        inner = upper.a
+        if same(inner.a, whole) and analyzer.can_prove_equal(tvm.tirx.floormod(inner.b, divisor), i64(0)):
+            return inner, dim
+    return None
 
 
 def emit(kernel: Kernel, stmt: tirx.Stmt, values: dict[tirx.Var, tirx.Expr], registers: Registers) -> None:

@@ -8,6 +8,9 @@ from tvm_webgpu.codegen.spirv.emitter import emit
 from tvm_webgpu.codegen.spirv.launch import Binding, KernelModule, Scalar, fold
 from tvm_webgpu.codegen.spirv.limits import Limits
 from tvm_webgpu.codegen.spirv.lower import lower
+from tvm_webgpu.codegen.spirv.scan import LARGEST_SCALARS
 from tvm_webgpu.errors import UnsupportedError
 
-__all__ = ["Binding", "KernelModule", "Limits", "Scalar", "UnsupportedError", "emit", "fold", "lower"]
+__all__ = [
+    "LARGEST_SCALARS", "Binding", "KernelModule", "Limits", "Scalar", "UnsupportedError", "emit", "fold", "lower",
+]  # fmt: skip

@@ -9,7 +9,7 @@ made of.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd
 
@@ -139,7 +139,9 @@ RULES: dict[str, Callable[[Fact, Fact], Fact | None]] = {
 class Facts:
     """Facts of the integer expressions of one kernel; variables are entered as the walk meets them."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: Mapping[str, int] | None = None) -> None:
+        """`largest`: scalar arguments that are known to be at least 1 and at most this, by name."""
+        self._largest = largest or {}
         self._vars: dict[int, Fact] = {}
         self.terms = Terms()
         self.dtype = self.terms.dtype
@@ -156,10 +158,12 @@ class Facts:
         """A scalar argument: the runtime passes 32 bits."""
         lo, hi = INT_RANGE[self.dtype(var).name]
         bound = Fact(max(lo, -(2**31)), min(hi, 2**32 - 1 if lo == 0 else 2**31 - 1))
+        if var.name in self._largest:
+            bound = Fact(1, self._largest[var.name])
         for product, most in self._products:
             power = product[var.__chandle__()]
             if power:
-                bound = Fact(0, min(bound.hi, int(most ** (1 / power)) + 1))
+                bound = Fact(max(bound.lo, 0), min(bound.hi, int(most ** (1 / power)) + 1))
         self.set(var, bound)
 
     def shape(self, buffer: ir.Var) -> None:

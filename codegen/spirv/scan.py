@@ -14,7 +14,7 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 from tvm.tirx.buffer import is_buffer_var
-from tvm_webgpu.codegen.spirv.dtypes import BYTES, DType, parse
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, FLOAT8, DType, parse
 from tvm_webgpu.codegen.spirv.facts import Fact, Facts, bind, is_zero_or
 from tvm_webgpu.codegen.spirv.launch import MAX_FOLDED_GRID, MAX_GRID
 from tvm_webgpu.codegen.spirv.opcodes import MatrixUse
@@ -93,9 +93,14 @@ def static_size(buffer: ir.Var) -> int | None:
     return prod(extents) if len(extents) == len(buffer.ty.shape) else None
 
 
+LARGEST_SCALARS = "tvm_webgpu.largest"
+"""Attribute of a device function: scalars, by name, that are at least 1 and at most this in every launch."""
+
+
 def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
     """Walks the body; raises UnsupportedError for memory of a kind that WebGPU has not."""
-    found = Scan(Facts())
+    largest = (func.attrs or {}).get(LARGEST_SCALARS, {})
+    found = Scan(Facts({str(name): int(value) for name, value in largest.items()}))
     pointers: dict[int, Memory] = {}
     scalars = []
     for param in func.params:
@@ -271,7 +276,8 @@ def plan_storage(memory: Memory, f16: bool) -> Layout:
             width = lanes
             break
     element = {"int32": "i32", "uint32": "u32", "float32": "f32", "float16": "f16" if f16 else "f32",
-               "bfloat16": "f32", "int8": "i32", "int16": "i32", "uint8": "u32", "uint16": "u32", "bool": "u32"}[view]
+               "bfloat16": "f32", "int8": "i32", "int16": "i32", "uint8": "u32", "uint16": "u32", "bool": "u32",
+               **dict.fromkeys(FLOAT8, "f32")}[view]
     return Layout(element, width, "native")
 
 

@@ -10,6 +10,7 @@ from tvm.relax import backend, transform
 from tvm.target import Target
 
 from tvm_webgpu.pipeline.passes.attention import LEGALIZE_ATTENTION, RewriteAttention
+from tvm_webgpu.pipeline.passes.borrow_dtypes import BorrowDtypes
 from tvm_webgpu.pipeline.passes.combine_products import CombineProducts
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
 from tvm_webgpu.pipeline.passes.dispatch_rows import DispatchRows
@@ -22,6 +23,7 @@ from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
 from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
+from tvm_webgpu.pipeline.passes.share_kernels import ShareKernels
 from tvm_webgpu.pipeline.passes.tighten_storage import TightenStorage
 from tvm_webgpu.pipeline.target import storage_buffers
 
@@ -38,6 +40,7 @@ def _fold() -> list[tvm.transform.Pass]:
 def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.transform.Pass]:
     """Constants folded, batch norms gone, common expressions shared; operators are still Relax operators."""
     return [
+        BorrowDtypes(),
         CountResults(),
         # Folding first turns transposed weights into constants, so that scales can be folded into them.
         DecomposeBatchNorm(),
@@ -54,8 +57,8 @@ def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.tran
     ]
 
 
-def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
-    """Operators become TIR functions, fused for the target."""
+def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pass]:
+    """Operators become TIR functions, fused for the target; those that differ in sizes only are one if `share`."""
     return [
         backend.DispatchSampling(),
         DispatchRows(target),
@@ -67,6 +70,7 @@ def to_kernels(target: Target) -> Sequence[tvm.transform.Pass]:
         # Looks at the reshapes' code, so it comes before scheduling.
         transform.RewriteDataflowReshape(),
         transform.DeadCodeElimination(),
+        *([ShareKernels(target)] if share else []),
     ]
 
 

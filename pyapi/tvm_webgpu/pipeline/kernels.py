@@ -133,11 +133,17 @@ def _compile(func: tirx.PrimFunc, name: str, scheduler: schedule.Scheduler, targ
         host, device = split(tvm.IRModule({name: func}), target)
     else:
         host, device = split(tvm.IRModule({name: scheduler.flat(func, name)}), target, flat=True)
-    functions = sorted((gvar.name_hint, function) for gvar, function in device.functions.items())
+    functions = sorted((gvar.name_hint, _with_facts(function, func)) for gvar, function in device.functions.items())
     shaders = [build_shader(function, name, target) for name, function in functions]
     if len(shaders) == 1:  # of several it is not known which does how much
         shaders = [replace(shader, kernel=with_cost(shader.kernel, func)) for shader in shaders]
     return Compiled(host, tuple(shaders))
+
+
+def _with_facts(device: tirx.PrimFunc, func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """A device function with what is known of the scalars of the function that it was split from."""
+    known = (func.attrs or {}).get(spirv.LARGEST_SCALARS)
+    return device if known is None else device.with_attr(spirv.LARGEST_SCALARS, known)
 
 
 def build_shader(func: tirx.PrimFunc, name: str, target: Target) -> Shader:

@@ -15,7 +15,7 @@ from tvm_webgpu.pipeline.target import resolve_target
 def relax_pipeline(target: Target) -> tvm.transform.Pass:
     """The default Relax pipeline for webgpu: kernels fused and scheduled by us, memory planned."""
     resolved = resolve_target(target)
-    passes = [*graph.to_kernels(resolved), schedule.apply(resolved)]
+    passes = [*graph.to_kernels(resolved, share=False), schedule.apply(resolved)]
     return tvm.transform.Sequential([*passes, *graph.plan_memory(resolved), *graph.to_runtime_calls(resolved)])
 
 

@@ -1,0 +1,23 @@
+"""What a function's schedule depends on, besides its text: a function in, something to compare out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from tvm import tirx
+
+from . import rule_product
+from .blocks import PRIMITIVE_ERRORS, NotApplicable
+from .limits import Limits
+
+
+def signature(func: tirx.PrimFunc, limits: Limits) -> Hashable | None:
+    """Functions that differ in sizes only and agree in this get kernels that differ in numbers only.
+
+    None where nothing is known of the function: its schedule may be another for every size.
+    """
+    try:
+        product, plan = rule_product.choose(func, limits)
+    except (NotApplicable, *PRIMITIVE_ERRORS):
+        return None
+    return ("product", plan, product.operand_y.along, product.operand_x.along, product.vector_store)
