@@ -80,7 +80,7 @@ def _scan(name: str, build: Callable, scan: Callable, values: str) -> list[Row]:
             reference(axis, exclusive),
             SUMS,
             (In(shape, values),),
-            64,
+            max(64, max(shape)),  # each step may round
             scaled=True,
         )
         for shape, axis in forms
@@ -100,7 +100,7 @@ def _sorting() -> list[Row]:
                         "sort",
                         lambda x, axis=axis, down=down: R.sort(x, axis, down),
                         lambda x, axis=axis, down=down: np.take_along_axis(x, ref.order(x, axis, down), axis),
-                        NUMBERS,
+                        EVERY,
                         given,
                         0,
                     )
@@ -110,7 +110,7 @@ def _sorting() -> list[Row]:
                         "argsort",
                         lambda x, axis=axis, down=down: R.argsort(x, axis, down, "int64"),
                         lambda x, axis=axis, down=down: ref.order(x, axis, down),
-                        NUMBERS,
+                        EVERY,
                         given,
                     )
                 )
@@ -139,8 +139,8 @@ ROWS: tuple[Row, ...] = tuple(
     for rows in (
         _reduction("sum", R.sum, _same(np.sum), SUMS, rounding=64, scaled=True),
         _reduction("prod", R.prod, _same(np.prod), SUMS, "small", rounding=64, scaled=True),
-        _reduction("max", R.max, np.max, NUMBERS, "wide", rounding=1),
-        _reduction("min", R.min, np.min, NUMBERS, "wide", rounding=1),
+        _reduction("max", R.max, np.max, EVERY, "wide", rounding=1),
+        _reduction("min", R.min, np.min, EVERY, "wide", rounding=1),
         _reduction("mean", R.mean, np.mean, FLOATS, rounding=64, scaled=True),
         _reduction("variance", R.variance, np.var, FLOATS, rounding=64, scaled=True),
         _reduction("std", R.std, np.std, FLOATS, rounding=64, scaled=True),
