@@ -18,7 +18,6 @@ from tvm_webgpu.package import Package
 from tvm_webgpu.serve import runtime_bundle
 
 from tests.e2e.executors import node_environment
-
 from tests.support.pool import Died
 
 STARTUP = 60.0

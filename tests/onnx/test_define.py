@@ -6,7 +6,14 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
-from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info, np_dtype_to_tensor_dtype
+from onnx.helper import (
+    make_graph,
+    make_model,
+    make_node,
+    make_opsetid,
+    make_tensor_value_info,
+    np_dtype_to_tensor_dtype,
+)
 from onnx.reference import ReferenceEvaluator
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.pipeline.frontends.onnx_prepare import prepare
@@ -50,7 +57,8 @@ def floats(*shape: int) -> np.ndarray:
 def test_recurrent_layers(op: str, gates: int, direction: str) -> None:
     steps, batch, size, hidden = 5, 3, 4, 6
     ways = 2 if direction == "bidirectional" else 1
-    feeds = {"x": floats(steps, batch, size), "lengths": np.array([5, 2, 3], np.int32), "h": floats(ways, batch, hidden)}
+    feeds = {"x": floats(steps, batch, size), "h": floats(ways, batch, hidden)}
+    feeds["lengths"] = np.array([5, 2, 3], np.int32)
     weights = [
         ("w", floats(ways, gates * hidden, size)),
         ("r", floats(ways, gates * hidden, hidden)),
@@ -86,7 +94,7 @@ def test_a_sequence_of_unknown_length_is_refused() -> None:
         [("y", TensorProto.FLOAT)],
         [("w", floats(1, 2, 3)), ("r", floats(1, 2, 2))],
     )
-    with pytest.raises(UnsupportedError, match="RNN .node 'layer'.*axis 0 of input 0 must be a number"):
+    with pytest.raises(UnsupportedError, match=r"RNN .node 'layer'.*axis 0 of input 0 must be a number"):
         prepare(before, {}, {"x": ["steps", 1, 3]})
 
 
@@ -147,3 +155,29 @@ def test_normalised_by_a_norm_that_may_be_zero(p: int) -> None:
     before = model([make_node("LpNormalization", ["x"], ["y"], p=p)], feeds, [("y", TensorProto.FLOAT)])
     (got,) = ReferenceEvaluator(prepare(before, {}, {})).run(None, feeds)
     np.testing.assert_allclose(got, [[3 / (7, 5)[p - 1], -4 / (7, 5)[p - 1]], [0, 0]], rtol=1e-6)
+
+
+def test_what_training_drops_is_refused() -> None:
+    feeds = {"x": floats(3)}
+    nodes = [make_node("Dropout", ["x", "ratio", "training"], ["y", "mask"], name="drop")]
+    outputs = [("y", TensorProto.FLOAT), ("mask", TensorProto.BOOL)]
+    constants = [("ratio", np.array(0.5, np.float32)), ("training", np.array(True))]
+    with pytest.raises(UnsupportedError, match=r"Dropout .node 'drop'.*training mode"):
+        prepare(model(nodes, feeds, outputs, constants), {}, {})
+    check(model(nodes, feeds, outputs, [constants[0], ("training", np.array(False))]), feeds, "Dropout")
+
+
+@pytest.mark.parametrize("shape, more", [([10, 8], {}), ([8, 6], {"auto_pad": "SAME_UPPER"})])
+def test_transposed_convolutions_to_a_shape(shape: list[int], more: dict) -> None:
+    feeds = {"x": floats(1, 2, 3, 3), "w": floats(2, 2, 3, 3)}
+    node = make_node("ConvTranspose", ["x", "w"], ["y"], strides=[3, 2], output_shape=shape, **more)
+    check(model([node], feeds, [("y", TensorProto.FLOAT)]), feeds, "")
+
+
+def test_remainders_have_the_divisors_sign() -> None:
+    x = np.array([5.5, -5.5, 5.5, -5.5, 2, -2, 3], np.float32)
+    y = np.array([2, 2, -2, -2, np.inf, np.inf, -np.inf], np.float32)
+    nodes = [make_node("Mod", ["x", "y"], ["z"])]
+    before = model(nodes, {"x": x, "y": y}, [("z", TensorProto.FLOAT)], opset=26)
+    (got,) = ReferenceEvaluator(prepare(before, {}, {})).run(None, {"x": x, "y": y})
+    np.testing.assert_array_equal(got, np.mod(x, y))

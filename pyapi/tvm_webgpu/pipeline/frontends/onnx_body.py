@@ -10,7 +10,7 @@ import numpy as np
 from tvm_webgpu.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from onnx import FunctionProto, NodeProto, TypeProto
+    from onnx import FunctionProto, NodeProto, TensorProto, TypeProto
 
 INPUTS_SINCE: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "ReduceMax": (18, ("axes",)),
@@ -25,7 +25,9 @@ INPUTS_SINCE: Mapping[str, tuple[int, tuple[str, ...]]] = {
 class Body:
     """`body.Add(a, b)` appends a node and gives its output's name; arrays among the operands become constants."""
 
-    def __init__(self, node: NodeProto, types: Mapping[str, TypeProto], opset: int):
+    def __init__(
+        self, node: NodeProto, types: Mapping[str, TypeProto], constants: Mapping[str, TensorProto], opset: int
+    ):
         from onnx import helper
 
         self.node, self.opset = node, opset
@@ -33,6 +35,7 @@ class Body:
         self.inputs = list(node.input)
         self.nodes: list[NodeProto] = []
         self._types = {f"in_{i}": types[name] for i, name in enumerate(node.input) if name in types}
+        self._constants = constants
         self._made = 0
 
     def __getattr__(self, op: str) -> Callable[..., str]:
@@ -91,6 +94,14 @@ class Body:
         if f"in_{index}" not in self._types:
             raise self.unsupported(f"the type of input {index} is not known")
         return self._types[f"in_{index}"].tensor_type.elem_type
+
+    def value(self, index: int) -> np.ndarray:
+        """An input that must be a constant."""
+        from onnx import numpy_helper
+
+        if self.inputs[index] not in self._constants:
+            raise self.unsupported(f"input {self.inputs[index]!r} must be a constant, or be fixed (params=...)")
+        return numpy_helper.to_array(self._constants[self.inputs[index]])
 
     def scalar(self, value: float, index: int) -> np.ndarray:
         """A constant of the type of an input."""

@@ -47,7 +47,7 @@ def power(body: Body) -> Sequence[str] | None:
     if floating[1]:
         return [body.Cast(body.Pow(body.Cast(base, to=kinds[1]), exponent), to=kinds[0])]
     # By squaring, which is exact: one factor for each bit that an exponent may have.
-    result, two = body.scalar(1, 0), np.array(2, np.int64)
+    result, two = body.name(body.scalar(1, 0)), np.array(2, np.int64)
     exponent = body.Cast(exponent, to=INT64)
     for _ in range(6):
         odd = body.Equal(body.Mod(exponent, two), np.array(1, np.int64))
@@ -70,7 +70,7 @@ def lp_normalization(body: Body) -> Sequence[str]:
 def reverse_sequence(body: Body) -> Sequence[str]:
     """The first elements of each sequence, as many as its length says, the other way round."""
     x, lengths = body.input(0), body.Cast(body.input(1), to=INT64)
-    time_axis, batch_axis = body.attr("time_axis", 0), body.attr("batch_axis", 1)
+    time_axis = body.attr("time_axis", 0)
     steps = body.Range(np.array(0), body.Squeeze(_extent_of(body, 0, time_axis), axes=[0]), np.array(1))
     if time_axis == 0:
         steps, lengths = body.Unsqueeze(steps, axes=[1]), body.Unsqueeze(lengths, axes=[0])
@@ -169,17 +169,76 @@ def eye_like(body: Body) -> Sequence[str] | None:
     return [body.Identity(np.eye(body.extent(0, 0), body.extent(0, 1), body.attr("k", 0)).astype(kind))]
 
 
+def dropout(body: Body) -> Sequence[str] | None:
+    """The mask of inference; in training only what drops nothing, since the rest is random."""
+    if body.has(2) and bool(body.value(2).reshape(())):
+        ratio = float(body.value(1).reshape(())) if body.has(1) else 0.5
+        if ratio:
+            raise body.unsupported("it is in training mode, and so random: export for inference")
+    elif len(body.node.output) == 1:
+        return None
+    x = body.input(0)
+    return [x, body.Expand(np.array(True), body.Shape(x))]
+
+
+def space_to_depth(body: Body) -> Sequence[str] | None:
+    """The channels of a block together, as TVM's has it, or apart (CRD)."""
+    if body.attr("mode", "DCR") == "DCR":
+        return None
+    b, (_, c, h, w) = body.attr("blocksize"), [0, *(body.extent(0, axis) for axis in (1, 2, 3))]
+    split = body.Reshape(body.input(0), np.array([0, c, h // b, b, w // b, b]))
+    moved = body.Transpose(split, perm=[0, 1, 3, 5, 2, 4])
+    return [body.Reshape(moved, np.array([0, c * b * b, h // b, w // b]))]
+
+
+def conv_transpose(body: Body) -> Sequence[str] | None:
+    """The padding that gives the shape that is asked for; what it lacks is padded at the end."""
+    if "output_shape" not in body.attrs:
+        return None
+    spatial = len(body.dims(0)) - 2
+    wanted = body.attr("output_shape")[-spatial:]
+    kernel = body.attr("kernel_shape") or [body.extent(1, 2 + i) for i in range(spatial)]
+    strides, dilations = body.attr("strides", [1] * spatial), body.attr("dilations", [1] * spatial)
+    extra = list(body.attr("output_padding", [0] * spatial))
+    total = [
+        strides[i] * (body.extent(0, 2 + i) - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1 - wanted[i]
+        for i in range(spatial)
+    ]
+    extra = [extra[i] + max(0, -total[i]) for i in range(spatial)]
+    less = [max(0, each) // 2 for each in total]
+    more = [max(0, each) - half for each, half in zip(total, less)]
+    pads = [*less, *more] if body.attr("auto_pad") == "SAME_UPPER" else [*more, *less]
+    kept = {name: value for name, value in body.attrs.items() if name not in ("output_shape", "auto_pad", "pads")}
+    inputs = [body.input(i) for i in range(len(body.inputs))]
+    return [body.ConvTranspose(*inputs, **kept | {"pads": pads, "output_padding": extra})]
+
+
+def modulo(body: Body) -> Sequence[str] | None:
+    """The sign of the divisor, for floats, where TVM's has NaN for infinite divisors."""
+    if body.attr("fmod", 0) or not body.knows(0) or not _floating(body.dtype(0)):
+        return None
+    x, y, zero = body.input(0), body.input(1), body.scalar(0.0, 0)
+    rest = body.Mod(x, y, fmod=1)
+    other_sign = body.Xor(body.Less(rest, zero), body.Less(y, zero))
+    wrong = body.And(other_sign, body.Not(body.Equal(rest, zero)))
+    return [body.Where(wrong, body.Add(rest, y), rest)]
+
+
 DEFINED: Mapping[str, Definition] = {
     "ArrayFeatureExtractor": array_feature_extractor,
     "Binarizer": binarizer,
     "ConvInteger": conv_integer,
+    "ConvTranspose": conv_transpose,
+    "Dropout": dropout,
     "EyeLike": eye_like,
     "LpNormalization": lp_normalization,
+    "Mod": modulo,
     "OneHot": one_hot,
     "Pow": power,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
     "ReverseSequence": reverse_sequence,
+    "SpaceToDepth": space_to_depth,
     **{name: recurrent(cell) for name, cell in CELLS.items()},
 }
 """The definition of each operator, of ONNX's own domains."""

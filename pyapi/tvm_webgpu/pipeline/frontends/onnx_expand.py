@@ -16,7 +16,7 @@ from tvm_webgpu.pipeline.frontends.onnx_body import Body
 from tvm_webgpu.pipeline.frontends.onnx_define import DEFINED
 
 if TYPE_CHECKING:
-    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto
+    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 
 EXPANDED: dict[str, Callable[[NodeProto], bool]] = {
     "Attention": lambda node: True,  # TVM's is com.microsoft's operator of this name
@@ -40,13 +40,13 @@ def expand(model: ModelProto) -> ModelProto:
     """
     from onnx import helper, inliner
 
-    types = dict(_types(model.graph))
+    types, constants = dict(_types(model.graph)), _constants(model.graph)
     opsets = {_domain(item.domain): item.version for item in model.opset_import}
     if "" not in opsets:  # a model of other domains' operators alone
         opsets[""] = PLAIN_OPSET
         model.opset_import.append(helper.make_opsetid("", PLAIN_OPSET))
     for node in nodes_of(model.graph):
-        function = _replacement(node, types, opsets)
+        function = _replacement(node, types, constants, opsets)
         if function is None:
             continue
         function.domain, function.name = DOMAIN, f"{node.op_type}_{len(model.functions)}"
@@ -66,11 +66,13 @@ def expand(model: ModelProto) -> ModelProto:
     return inliner.inline_local_functions(model, convert_version=False)
 
 
-def _replacement(node: NodeProto, types: dict[str, TypeProto], opsets: dict[str, int]) -> FunctionProto | None:
+def _replacement(
+    node: NodeProto, types: dict[str, TypeProto], constants: dict[str, TensorProto], opsets: dict[str, int]
+) -> FunctionProto | None:
     """Our definition of the operator, or else ONNX's, where the node wants one."""
     domain = _domain(node.domain)
     if (define := DEFINED.get(node.op_type)) and domain in OURS:
-        body = Body(node, types, opsets[""])
+        body = Body(node, types, constants, opsets[""])
         outputs = define(body)
         return None if outputs is None else body.function(outputs)
     if (domain, node.op_type) in _functions() or (not domain and EXPANDED.get(node.op_type, lambda _: False)(node)):
@@ -123,6 +125,18 @@ def _types(graph: GraphProto) -> Iterator[tuple[str, TypeProto]]:
     for node in graph.node:
         for inner in subgraphs(node):
             yield from _types(inner)
+
+
+def _constants(graph: GraphProto) -> dict[str, TensorProto]:
+    """What is known by name, before or after it was folded."""
+    made = {
+        node.output[0]: attr.t
+        for node in nodes_of(graph)
+        if node.op_type == "Constant"
+        for attr in node.attribute
+        if attr.name == "value"
+    }
+    return made | {tensor.name: tensor for tensor in graph.initializer}
 
 
 def _function(node: NodeProto, types: dict[str, TypeProto], opset: int) -> FunctionProto:

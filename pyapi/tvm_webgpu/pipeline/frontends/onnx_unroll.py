@@ -1,4 +1,4 @@
-"""Loops whose number of steps is known, step by step: Loop and Scan nodes in, their bodies as plain nodes out."""
+"""Loops of a known number of steps, branches on a known condition: the nodes in, their bodies as plain nodes out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_STEPS = 1024
 
 
 def unroll(model: ModelProto) -> bool:
-    """Replaces, in place, loops whose number of steps is known; gives whether there were any. Wants shapes inferred."""
+    """Replaces, in place, what runs a known number of times; gives whether there was any. Wants shapes inferred."""
     from onnx import numpy_helper
 
     graph = model.graph
@@ -46,7 +46,7 @@ def unroll(model: ModelProto) -> bool:
 def refuse(model: ModelProto) -> None:
     """UnsupportedError for a loop that is left."""
     for node in nodes_of(model.graph):
-        if node.op_type in UNROLLED and node.domain in ("", "ai.onnx"):
+        if node.op_type in ("Loop", "Scan") and node.domain in ("", "ai.onnx"):
             where = node.name or next(filter(None, node.output), "")
             raise UnsupportedError(
                 f"ONNX operator {node.op_type} (node {where!r}) can't be imported: only loops of a known number of "
@@ -55,12 +55,12 @@ def refuse(model: ModelProto) -> None:
 
 
 class _Steps:
-    """The nodes of a loop's steps. Names of a step's values begin with the loop's own and the step's number."""
+    """The nodes of a loop's steps, or of the one branch; their values' names begin with the loop's and the step's."""
 
-    def __init__(self, node: NodeProto, axes_input: bool):
+    def __init__(self, node: NodeProto, axes_input: bool, body: str = "body"):
         self.node, self.axes_input = node, axes_input
         self.prefix = next(filter(None, node.output), node.name)
-        self.body: GraphProto = next(attr.g for attr in node.attribute if attr.name == "body")
+        self.body: GraphProto = next(attr.g for attr in node.attribute if attr.name == body)
         self.nodes: list[NodeProto] = []
 
     def call(self, op: str, operands: list[str], output: str, **attrs: Any) -> str:
@@ -216,4 +216,13 @@ def _scan(node: NodeProto, known: Known, shapes: Shapes, axes_input: bool) -> _S
     return steps
 
 
-UNROLLED = {"Loop": _loop, "Scan": _scan}
+def _if(node: NodeProto, known: Known, shapes: Shapes, axes_input: bool) -> _Steps | None:
+    if node.input[0] not in known:
+        return None
+    chosen = "then_branch" if bool(known[node.input[0]].reshape(())) else "else_branch"
+    steps = _Steps(node, axes_input, chosen)
+    steps.finish(steps.step(0, {}))
+    return steps
+
+
+UNROLLED = {"If": _if, "Loop": _loop, "Scan": _scan}
