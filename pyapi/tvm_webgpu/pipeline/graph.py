@@ -11,7 +11,6 @@ from tvm.target import Target
 
 from tvm_webgpu.pipeline.passes.attention import LEGALIZE_ATTENTION, RewriteAttention
 from tvm_webgpu.pipeline.passes.borrow_dtypes import BorrowDtypes
-from tvm_webgpu.pipeline.passes.borrow_dtypes import BorrowDtypes
 from tvm_webgpu.pipeline.passes.combine_products import CombineProducts
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
 from tvm_webgpu.pipeline.passes.dispatch_rows import DispatchRows
@@ -41,7 +40,6 @@ def _fold() -> list[tvm.transform.Pass]:
 def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.transform.Pass]:
     """Constants folded, batch norms gone, common expressions shared; operators are still Relax operators."""
     return [
-        BorrowDtypes(),
         BorrowDtypes(),
         CountResults(),
         # Folding first turns transposed weights into constants, so that scales can be folded into them.
