@@ -383,5 +383,6 @@ FORMS = {
     "NMin": f"select({_MIN}, $1, dnan64($0))", "NMax": f"select({_MAX}, $1, dnan64($0))",
     "FClamp": "dclamp64($0, $1, $2)", "NClamp": "dclamp64($0, $1, $2)",
     "FMix": f"dadd64(dmul64($0, dadd64({_ONE}, $2 ^ {_SIGN})), dmul64($1, $2))",
-    "Step": f"select({_ONE}, vec2u(), dless64($1, $0))", "Ldexp": "dldexp64($0, i32(#1))", "PackDouble2x32": "vec2u($0)",
+    "Step": f"select({_ONE}, vec2u(), dless64($1, $0))", "Ldexp": "dldexp64($0, i32(#1))",
+    "PackDouble2x32": "vec2u($0)",
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tvm_webgpu.codegen.wgsl import expr, module, reader, types
+from tvm_webgpu.codegen.wgsl import expr, module, reader, types, uniformity
 from tvm_webgpu.codegen.wgsl.constants import Constants
 from tvm_webgpu.codegen.wgsl.declare import Declarations
 from tvm_webgpu.codegen.wgsl.expr import Expr
@@ -180,6 +180,7 @@ class Translator:
             raise invalid(Instruction("EntryPoint", 0, 0, (), entry.offset), "the function takes or gives values")
         size = self._workgroup_size(entry)
         self.inputs, self.shared_inputs = {}, {}
+        uniformity.check(m, self.memory, function)
         effects = self.memory.effects[function.id]
         direct = self._inputs_of(function)
         for id in sorted(effects.touched):
@@ -365,6 +366,6 @@ class Translator:
             if feature in self.features:
                 yield f"enable {name};\n"
         # SPIR-V asks for uniform control flow too, but no reader has to prove it.
-        for feature, _, uniformity in _ENABLES:
-            if feature in self.features and uniformity:
-                yield f"diagnostic(off, {uniformity});\n"
+        for feature, _, analysis in _ENABLES:
+            if feature in self.features and analysis:
+                yield f"diagnostic(off, {analysis});\n"
