@@ -20,6 +20,7 @@ _LAYOUTS = ("row_major", "col_major")  # CooperativeMatrixLayout
 _SIGNS = 0xF  # of CooperativeMatrixOperands: which operands are signed; the component types say so already
 _Shape = tuple[str, Expr]  # layout, stride in elements
 SUBGROUP = frozenset(["subgroup"])
+_QUAD, _LANES = 4, 128  # what constants for lanes must be below
 _QUADS = ("quadSwapX", "quadSwapY", "quadSwapDiagonal")
 
 
@@ -45,8 +46,21 @@ class SubgroupInstructions(MemoryInstructions):
             self.check(inst, check.GROUP_RULES[inst.op], ids)
         if row is None:
             return False
+        if len(ids) == 2:
+            row = self._lane(inst, name, row, self.t.constants.integer(ids[1]))
         self.together(inst, self.apply(inst, row, ids))
         return True
+
+    def _lane(self, inst: Instruction, name: str, row: Row, lane: int | None) -> Row:
+        """The row for a lane, or a distance to one: WGSL bounds those that are constants, and wants some to be."""
+        most = _QUAD if name == "QuadBroadcast" else _LANES
+        if lane is None and name == "Broadcast":
+            return SUBGROUP_ROWS["GroupNonUniformShuffle"]
+        if lane is None and name == "QuadBroadcast":
+            raise unsupported(inst, "a lane of a quad that is no constant")
+        if lane is not None and lane >= most:
+            raise unsupported(inst, f"the lane or distance {lane}: WGSL takes constants below {most}")
+        return row
 
     def op_GroupNonUniformQuadSwap(self, inst: Instruction) -> None:
         direction = self.t.constants.integer(inst.args[2])
