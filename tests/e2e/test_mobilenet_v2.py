@@ -1,4 +1,4 @@
-"""MobileNetV2 everywhere: batch 1 at 224x224, half precision, and a batch that is chosen at run time."""
+"""MobileNetV2 at 224x224, and in half precision."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SMALL = 96
 """Pixels a side where the size is not the point: the layers are those of 224, the software GPU's work is less."""
 
 
-@pytest.mark.parametrize("executor", ["node", "wgpu"])
-def test_at_224(executor: str, compiled: Compile) -> None:
+def test_at_224(compiled: Compile) -> None:
+    """In one executor: kernels and host code are the same in all, and Node's first run takes minutes of the driver."""
     model, folder = compiled("mobilenet_v2")
     feeds = {"input": cnn.image(1)}
-    (actual,) = EXECUTORS[executor](folder, [Run(feeds)])
+    (actual,) = EXECUTORS["wgpu"](folder, [Run(feeds)])
     assert_close(actual, onnx_reference(model, feeds), "float32")
 
 
@@ -29,14 +29,6 @@ def test_in_half_precision(executor: str, compiled: Compile) -> None:
     feeds = {"input": cnn.image(1, SMALL, dtype="float16")}
     (actual,) = EXECUTORS[executor](folder, [Run(feeds)])
     assert_close(actual, onnx_reference(model, feeds), "float16")
-
-
-@pytest.mark.parametrize("executor", ["node", "chromium", "wgpu"])
-def test_one_package_takes_any_batch(executor: str, compiled: Compile) -> None:
-    model, folder = compiled("mobilenet_v2", batch="batch", size=SMALL)
-    batches = [{"input": cnn.image(n, SMALL, seed=n)} for n in (3, 1)]
-    for actual, feeds in zip(EXECUTORS[executor](folder, [Run(feeds) for feeds in batches]), batches):
-        assert_close(actual, onnx_reference(model, feeds), "float32")
 
 
 def test_the_wasm_is_small(compiled: Compile) -> None:
