@@ -12,7 +12,7 @@ from tvm import s_tir, tirx
 from tvm.target import Target
 from tvm_webgpu.errors import UnsupportedError
 
-from . import attention, direct, opaque, rows, rule_product
+from . import attention, direct, opaque, rows, rule_product, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 from .verify import verify
@@ -29,6 +29,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("product", rule_product.schedule),
     ("attention", attention.schedule),
     ("rows", rows.schedule),
+    ("windows", windows.schedule),
     ("direct", direct.schedule),
     ("opaque", opaque.schedule),
 )

@@ -56,12 +56,12 @@ Place = Callable[[tirx.Expr, tirx.Expr | int], Values]
 
 @dataclass(frozen=True)
 class Groups:
-    """`count` groups of `results` neighbouring results each, `own` the thread's; `place` says where they are."""
+    """`count` groups of results, `own` the thread's: runs of `results` neighbours each, and where each run's are."""
 
     own: tirx.Expr
     count: Index
     results: int
-    place: Place
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
         with kernel.when(True if whole else group < i64(groups)):
             kernel.know(group, groups)
             if work.nest.reduces:
-                reduce(kernel, work, Groups(group, groups, results, place), params.unroll)
+                reduce(kernel, work, Groups(group, groups, results, (place,)), params.unroll)
             else:
                 with kernel.vectorized(results) as lane:
                     emit(kernel, work.nest.body, place(group, lane), {})
@@ -169,14 +169,17 @@ def write(kernel: Kernel, work: Work, params: Direct, limits: Limits) -> None:
 
 def reduce(kernel: Kernel, work: Work, groups: Groups, unroll: int) -> None:
     """Emits what computes and stores the results of a thread's group."""
-    nest, group, results, place = work.nest, groups.own, groups.results, groups.place
-    sums = {b: kernel.alloc(f"{b.name}_sum", str(b.dtype), results, "local") for b in nest.writes}
-    spaces = [place(group, r) for r in range(results)]
-    registers: list[Registers] = [{b: (sums[b], r) for b in nest.writes} for r in range(results)]
+    nest, results = work.nest, groups.results
+    sums = [
+        {b: kernel.alloc(f"{b.name}_sum", str(b.dtype), results, "local") for b in nest.writes} for _ in groups.places
+    ]
+    lanes = range(results)
+    spaces = [place(groups.own, lane) for place in groups.places for lane in lanes]
+    registers: list[Registers] = [{b: (held, lane) for b, held in run.items()} for run in sums for lane in lanes]
     for space, held in zip(spaces, registers):
         emit(kernel, nest.init, {**space, **{v: i64(0) for v, _ in nest.reduced.iterators}}, held)
     steps = nest.reduced.extent
-    if nest.single and isinstance(steps, int) and steps * results <= unroll:
+    if nest.single and isinstance(steps, int) and steps * len(spaces) <= unroll:
         _unrolled(kernel, nest, spaces, registers)
     else:
         for values in _loops(kernel, list(nest.reduced.iterators)):
@@ -185,8 +188,9 @@ def reduce(kernel: Kernel, work: Work, groups: Groups, unroll: int) -> None:
     if work.consumer is None:
         for space, held in zip(spaces, registers):
             _store_sums(kernel, nest, space, held)
-    else:
-        _finish(kernel, work.consumer, groups, sums)
+        return
+    for place, run in zip(groups.places, sums):
+        _finish(kernel, work.consumer, groups, place, run)
 
 
 def _loops(kernel: Kernel, iterators: list[tuple[tirx.Var, tirx.Expr]]) -> Iterator[dict[tirx.Var, tirx.Expr]]:
@@ -238,12 +242,14 @@ def _store_sums(kernel: Kernel, nest: Nest, space: dict, held: Registers) -> Non
         kernel.store(kernel.flat(store.buffer), offset, kernel.load(*held[store.buffer]))
 
 
-def _finish(kernel: Kernel, consumer: Consumer, groups: Groups, sums: dict[tirx.Buffer, tirx.Buffer]) -> None:
-    """The consumer's work on the sums: a vector at a time where memory allows."""
+def _finish(
+    kernel: Kernel, consumer: Consumer, groups: Groups, where: Place, sums: dict[tirx.Buffer, tirx.Buffer]
+) -> None:
+    """The consumer's work on the sums of a run: a vector at a time where memory allows."""
     group, results = groups.own, groups.results
 
     def place(group: tirx.Expr, lane: tirx.Expr | int) -> Values:
-        space = groups.place(group, lane)
+        space = where(group, lane)
         return {var: kernel.simplify(substitute(e, space)) for var, e in consumer.mapping.items()}
 
     if results > 1 and _vectorizes(kernel, consumer.nest, place, groups.count, results, sums):

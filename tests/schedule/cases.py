@@ -115,12 +115,12 @@ CASES: dict[str, Case] = {
     ),
     # Windows
     "conv_grouped": case("direct", conv(groups=4), (2, 40, 9, 9), (32, 10, 3, 3), (1, 32, 1, 1)),
-    "depthwise": case("direct", conv(groups=40), (2, 40, 14, 14), (40, 1, 3, 3), (1, 40, 1, 1)),
-    "depthwise_rows_of_4": case("direct", conv(groups=32), (1, 32, 56, 56), (32, 1, 3, 3), (1, 32, 1, 1)),
-    "depthwise_stride": case("direct", conv(2, 1, 30), (1, 30, 15, 15), (30, 1, 3, 3), (1, 30, 1, 1)),
+    "depthwise": case("windows", conv(groups=40), (2, 40, 14, 14), (40, 1, 3, 3), (1, 40, 1, 1)),
+    "depthwise_rows_of_4": case("windows", conv(groups=32), (1, 32, 56, 56), (32, 1, 3, 3), (1, 32, 1, 1)),
+    "depthwise_stride": case("windows", conv(2, 1, 30), (1, 30, 15, 15), (30, 1, 3, 3), (1, 30, 1, 1)),
     "depthwise_open": case("direct", conv(groups=40), (N, 40, 8, 8), (40, 1, 3, 3), (1, 40, 1, 1)),
-    "max_pool": case("direct", lambda bb, x: R.nn.max_pool2d(x, (3, 3), (2, 2), (1, 1)), (1, 6, 15, 15)),
-    "avg_pool": case("direct", lambda bb, x: R.nn.avg_pool2d(x, (3, 3), (2, 2), (1, 1)), (1, 6, 15, 15)),
+    "max_pool": case("windows", lambda bb, x: R.nn.max_pool2d(x, (3, 3), (2, 2), (1, 1)), (1, 6, 15, 15)),
+    "avg_pool": case("windows", lambda bb, x: R.nn.avg_pool2d(x, (3, 3), (2, 2), (1, 1)), (1, 6, 15, 15)),
     # Rows
     "softmax": case("rows", lambda bb, x: R.nn.softmax(x), (3, 5, 37)),
     "softmax_open": case("rows", lambda bb, x: R.nn.softmax(x), (3, N, N)),

@@ -1,0 +1,153 @@
+"""Reductions over small windows (depthwise convolutions, pools): a PrimFunc in; one kernel, a patch to a thread, out.
+
+Neighbouring windows overlap, so a thread computes a patch of results in registers and loads once what they share. The
+grid has a plane (a channel of an image) along y, so that no index is divided by a plane's size, and sizes may be
+symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+
+from . import direct
+from .axis import Axis, ceil_div, divides
+from .blocks import NotApplicable
+from .builder import Kernel, i64
+from .limits import Limits
+from .nest import Nest, nests_of
+from .typical import ATTRIBUTE, typical
+
+# Steps of a reduction that are written out.
+MAX_STEPS = 64
+# https://www.w3.org/TR/webgpu/#limits: maxComputeWorkgroupsPerDimension; only blockIdx.x is folded where it passes it.
+MAX_PLANES = 65535
+
+
+@dataclass(frozen=True)
+class Window:
+    """threads of a workgroup, all in one plane; rows x cols results of a thread, divisors of the plane's sizes."""
+
+    threads: int
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the space of results, as the choice sees them: planes, rows and columns of each, and steps of a reduction."""
+
+    planes: int
+    height: int
+    width: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """rows x cols results of a thread, and the sizes that they are meant for."""
+
+    rows: int
+    cols: int
+    fits: Callable[[Sizes, Limits], bool]
+
+
+def _occupied(results: int) -> Callable[[Sizes, Limits], bool]:
+    """Whether every core still has a few workgroups, without which sharing loads doesn't pay."""
+    return lambda s, limits: s.planes * s.height * s.width // results >= 64 * limits.cores and s.steps * results <= 64
+
+
+def _software(results: int) -> Callable[[Sizes, Limits], bool]:
+    """Loads are what costs on software GPUs: as many results as share them, if vectors and processors are occupied."""
+    return lambda s, limits: (
+        limits.software and s.planes * s.height * s.width // results >= 64 and s.steps * results <= 448
+    )
+
+
+# The first that fits and divides the plane. 3x3 windows load 2.8 values a result for patches of 4x4, 6.8 for 1x4: 15 ms
+# instead of 31 for 32x112x112 on lavapipe, 5 instead of 17 for 7x1 at 576x14x14.
+PATCHES: tuple[Row, ...] = (
+    *(Row(r, c, _software(r * c)) for r, c in ((4, 4), (2, 4), (4, 2), (7, 1), (2, 2), (1, 4), (1, 7), (3, 1))),
+    Row(1, 4, _occupied(4)),
+    Row(1, 2, _occupied(2)),
+    Row(1, 1, lambda _, __: True),
+)
+
+
+def schedule(func: tirx.PrimFunc, limits: Limits, params: Window | None = None) -> tirx.PrimFunc:
+    """Raises NotApplicable where the function is not one reduction over small windows of planes."""
+    work, chosen = choose(func, limits)
+    kernel = Kernel()
+    _write(kernel, work, params or chosen)
+    return func.with_body(kernel.finish()).with_attr("tvm_webgpu.plan", str(params or chosen))
+
+
+def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[direct.Work, Window]:
+    """The work that the function is, and its plan. Raises NotApplicable as `schedule` does."""
+    works, _ = direct.attach(func, nests_of(func))
+    if len(works) != 1 or not (works[0].nest.reduces and works[0].nest.single):
+        raise NotApplicable("not one reduction")
+    (work,) = works
+    outer, height, width = _plane(work.nest)
+    steps = work.nest.reduced.extent
+    if not isinstance(steps, int) or not 1 < steps <= MAX_STEPS:
+        raise NotApplicable("not a small window")
+    planes = outer.extent
+    known = isinstance(planes, int) or ATTRIBUTE in (func.attrs or {})
+    sizes = Sizes(*(typical(func, extent, 1) for extent in (planes, _number(height), _number(width))), steps)
+    if not known or sizes.planes > MAX_PLANES:
+        raise NotApplicable("too many planes for the grid, or who knows how many")
+    for row in PATCHES:
+        if row.fits(sizes, limits) and divides(row.rows, _number(height)) and divides(row.cols, _number(width)):
+            tiles = sizes.height * sizes.width // (row.rows * row.cols)
+            # Two warps hide latency where a plane has work for them; less in steps of a software GPU's vectors.
+            threads = 64 if tiles >= 64 else -(-tiles // 8) * 8
+            return work, Window(min(threads, limits.threads), row.rows, row.cols)
+    raise NotApplicable("no patch")
+
+
+def _number(extent: tirx.Expr) -> int | tirx.Expr:
+    return int(extent) if isinstance(extent, tirx.IntImm) else extent
+
+
+def _plane(nest: Nest) -> tuple[Axis, tirx.Expr, tirx.Expr]:
+    """The iterators outside of a plane, and the plane's height and width."""
+    wide = [i for i, (_, e) in enumerate(nest.spatial.iterators) if not (isinstance(e, tirx.IntImm) and int(e) == 1)]
+    if len(wide) < 2:
+        raise NotApplicable("no planes")
+    (_, height), (_, width) = (nest.spatial.iterators[i] for i in wide[-2:])
+    return Axis(nest.spatial.iterators[: wide[-2]]), height, width
+
+
+def _write(kernel: Kernel, work: direct.Work, plan: Window) -> None:
+    outer, height, width = _plane(work.nest)
+    inner = work.nest.spatial.iterators[len(outer.iterators) :]
+    across = kernel.simplify(tvm.tirx.floordiv(width, i64(plan.cols)))
+    tiles = kernel.simplify(tvm.tirx.floordiv(height, i64(plan.rows)) * across)
+    blocks = ceil_div(_number(tiles), plan.threads)
+    whole = divides(plan.threads, _number(tiles))
+    with (
+        kernel.threads("blockIdx.y", outer.extent) as plane,
+        kernel.threads("blockIdx.x", blocks) as block,
+        kernel.threads("threadIdx.x", plan.threads) as thread,
+    ):
+        own = kernel.let("tile", block * plan.threads + thread)
+        with kernel.when(True if whole else own < i64(tiles)):
+            kernel.know(own, tiles)
+
+            def run(i: int) -> direct.Place:
+                def place(tile: tirx.Expr, lane: tirx.Expr | int) -> direct.Values:
+                    row = tvm.tirx.floordiv(tile, across) * plan.rows + i
+                    column = tvm.tirx.floormod(tile, across) * plan.cols + lane
+                    wide = iter((row, column))
+                    ones = {v: i64(0) for v, e in inner if isinstance(e, tirx.IntImm) and int(e) == 1}
+                    values = {v: ones[v] if v in ones else kernel.simplify(next(wide)) for v, _ in inner}
+                    return {**outer.decode(plane), **values}
+
+                return place
+
+            places = tuple(run(i) for i in range(plan.rows))
+            direct.reduce(kernel, work, direct.Groups(own, tiles, plan.cols, places), MAX_STEPS * 64)
