@@ -47,11 +47,11 @@ class SubgroupInstructions(MemoryInstructions):
         if row is None:
             return False
         if len(ids) == 2:
-            row = self._lane(inst, name, row, self.t.constants.integer(ids[1]))
+            row = self._lane_row(inst, name, row, self.t.constants.integer(ids[1]))
         self.together(inst, self.apply(inst, row, ids))
         return True
 
-    def _lane(self, inst: Instruction, name: str, row: Row, lane: int | None) -> Row:
+    def _lane_row(self, inst: Instruction, name: str, row: Row, lane: int | None) -> Row:
         """The row for a lane, or a distance to one: WGSL bounds those that are constants, and wants some to be."""
         most = _QUAD if name == "QuadBroadcast" else _LANES
         if lane is None and name == "Broadcast":
