@@ -89,7 +89,8 @@ def environment(gpu: str) -> dict[str, str]:
 def measure(bench: Path, output: Path, works: list[str]) -> Path:
     """Runs all engines, a process each; gives the file of results."""
     results = (output / "results.jsonl").resolve()
-    engines = ",".join([f"extra:{prepare.ADAPTER}:{VARIANT.value}", *ENGINES.value])
+    ours = [f"extra:{adapter}:{VARIANT.value}" for adapter in prepare.ADAPTERS]
+    engines = ",".join([*ours, *ENGINES.value])
     measuring = [f"--seconds={SECONDS.value}", f"--limit={LIMIT.value}", f"--out={results}", f"--engines={engines}"]
     if RUNTIME.value == "node":
         command = [

@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.peers import weights
 
 ADAPTER = "tvm_webgpu"
+ADAPTERS = (ADAPTER, "bare_webgpu")
 
 
 def packages(bench: Path, variant: str) -> Path:
@@ -18,12 +19,15 @@ def packages(bench: Path, variant: str) -> Path:
 
 
 def install_runtime(bench: Path) -> None:
-    """Our adapter and our runtime's one file."""
+    """Our adapters, the loop of bare calls, and our runtime's one file."""
     from tvm_webgpu.serve import runtime_bundle
 
     folder = bench / "extra" / ADAPTER
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(__file__).with_name("tvm_webgpu.mjs"), folder.parent)
+    here = Path(__file__).parent
+    for adapter in ADAPTERS:
+        shutil.copy(here / f"{adapter}.mjs", folder.parent)
+    shutil.copy(here.parent / "launch" / "measure.mjs", folder)
     shutil.copy(runtime_bundle() / "tvm-webgpu.mjs", folder)
 
 

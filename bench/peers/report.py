@@ -18,6 +18,7 @@ Row = dict[str, Any]
 
 ENGINES = {
     "tvm-webgpu": ("tvm-webgpu", "#0b6e4f"),
+    "bare-webgpu": ("the same launches, bare WebGPU", "#a3b18a"),
     "ort-webgpu-gc": ("ONNX Runtime Web", "#3f7cac"),
     "ort-webgpu": ("ONNX Runtime Web, no graph capture", "#95b8d1"),
     "litert-webgpu": ("LiteRT.js", "#e09f3e"),
@@ -76,7 +77,8 @@ COLUMNS = {
 
 def engine_key(row: Row) -> str:
     """The family of an engine, whatever variant of our packages it runs."""
-    return "tvm-webgpu" if row["engine"].startswith(("tvm-webgpu", "extra:tvm_webgpu")) else row["engine"]
+    name = row["engine"].removeprefix("extra:").replace("_", "-")
+    return next((ours for ours in ("tvm-webgpu", "bare-webgpu") if name.startswith(ours)), row["engine"])
 
 
 def read(paths: Iterable[Path]) -> list[Row]:

@@ -47,12 +47,13 @@ export default function engine(variant = "default") {
         device.queue.writeBuffer(buffer, 0, data);
         return [name, { buffer, dtype, shape }];
       }));
+      const bound = await model.bind(onGpu);
       return {
         device,
         layout: "NCHW",
         norm: (data) => (data instanceof Float32Array ? data : fromF16(new Uint16Array(data.buffer, data.byteOffset, data.length))),
         e2e: async () => (await model.run(onCpu))[output.name].data,
-        run: async () => (await model.run(onGpu, { outputs: "gpu" }))[output.name].dispose(),
+        run: () => bound.run(),
         flush() {},
         dispose: () => model.dispose(),
       };
