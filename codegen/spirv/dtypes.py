@@ -8,6 +8,7 @@
 | int64, uint64 | i32 or u32 where its range is known to fit, else two u32 | vec2 of u32, low word first |
 | float16 | f16 with `feature.f16`, else f32 | f16, or two to a u32 |
 | bfloat16 | f32 | two to a u32 |
+| float8_e4m3fn, float8_e5m2, float8_e8m0fnu | f32, rounded where cast to | four to a u32 |
 | float64 | f64, which the WGSL translation computes exactly out of u32 | 64 bits |
 """
 
@@ -20,6 +21,7 @@ from tvm import ir
 INT_RANGE = {f"{sign}int{bits}": ((-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if not sign else (0, 2**bits - 1))
              for sign in ("", "u") for bits in (8, 16, 32, 64)} | {"bool": (0, 1)}
 
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu")
 # Computed as; float16 is decided by the target's feature, 64 bits by range.
 REPR = {
     "bool": "bool",
@@ -27,11 +29,13 @@ REPR = {
     "uint8": "u32", "uint16": "u32", "uint32": "u32",
     "int64": "i64", "uint64": "u64",
     "float16": "f32", "bfloat16": "f32", "float32": "f32", "float64": "f64",
+    **dict.fromkeys(FLOAT8, "f32"),
 }
 # Elements of a u32 word in packed storage.
-PACKED = {"bool": 4, "int8": 4, "uint8": 4, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2}
+PACKED = {"bool": 4, "int8": 4, "uint8": 4, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2,
+          **dict.fromkeys(FLOAT8, 4)}
 BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2, "int32": 4,
-         "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8}
+         "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8, **dict.fromkeys(FLOAT8, 1)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm_webgpu.codegen.spirv import wide
+from tvm_webgpu.codegen.spirv import small_floats, wide
 from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, double_of, double_words, select
 from tvm_webgpu.codegen.spirv.builder import Builder
-from tvm_webgpu.codegen.spirv.dtypes import BYTES, PACKED
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, FLOAT8, PACKED
 from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Decoration, Ext, Op, Scope, Storage
 from tvm_webgpu.codegen.spirv.scan import ELEMENT_BYTES, Layout, Memory, declared_elements
@@ -163,6 +163,7 @@ FIELDS: dict[str, tuple[Get, Put]] = {
     "uint16": (lambda b, w, o: _get_int(b, w, o, 16, False), lambda b, x: _put_int(b, x, 16)),
     "float16": (_get_half, _put_half),
     "bfloat16": (_get_brain, _put_brain),
+    **{name: small_floats.field(format) for name, format in small_floats.FORMATS.items()},
 }
 
 
@@ -350,7 +351,7 @@ def store(b: Builder, place: Place, dtype: str, index: Val, value: Value, whole:
             both = b.op(Op.CompositeConstruct, b.vector(b.u32, 2), *x.ids)
             b.store(_pointer(b, place, _plus(b, index, i)), both)
     elif dtype in PACKED:
-        if dtype in ("float16", "bfloat16"):
+        if dtype in ("float16", "bfloat16", *FLOAT8):
             elems = tuple(convert(b, x, "f32", "float32") for x in elems)
         _store_packed(b, place, dtype, index, elems, whole)
     else:

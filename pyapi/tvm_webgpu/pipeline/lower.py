@@ -54,7 +54,6 @@ FROM_FLAT = (
     tirx.transform.StmtSimplify,
     tirx.transform.RemoveNoOp,
     s_tir.transform.RewriteUnsafeSelect,
-    tirx.transform.FP8ComputeLegalize,
     tirx.transform.VerifyMemory,
     tirx.transform.AnnotateEntryFunc,
     lambda: s_tir.transform.ThreadSync("shared"),
@@ -65,7 +64,6 @@ FROM_FLAT = (
     s_tir.transform.MergeSharedMemoryAllocations,
     tirx.transform.SplitHostDevice,
     tirx.transform.MakePackedAPI,
-    tirx.transform.FP8StorageLegalize,
 )
 
 

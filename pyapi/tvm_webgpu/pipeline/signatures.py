@@ -19,6 +19,9 @@ DTYPES = {
     "float32",
     "float64",
     "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e8m0fnu",
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
 }
 """What executors take and give."""
