@@ -181,3 +181,47 @@ def test_remainders_have_the_divisors_sign() -> None:
     before = model(nodes, {"x": x, "y": y}, [("z", TensorProto.FLOAT)], opset=26)
     (got,) = ReferenceEvaluator(prepare(before, {}, {})).run(None, {"x": x, "y": y})
     np.testing.assert_array_equal(got, np.mod(x, y))
+
+
+RESIZES = [
+    {"mode": "nearest", "scales": [1, 1, 0.6, 1.7]},
+    {"mode": "nearest", "sizes": [1, 2, 9, 3], "nearest_mode": "ceil", "coordinate_transformation_mode": "asymmetric"},
+    {"mode": "linear", "scales": [1, 1, 0.6, 0.6]},
+    {"mode": "linear", "scales": [1, 1, 0.4, 0.7], "antialias": 1},
+    {"mode": "cubic", "scales": [1, 1, 0.8, 0.8], "exclude_outside": 1, "cubic_coeff_a": -0.5},
+    {"mode": "cubic", "sizes": [1, 2, 3, 4], "antialias": 1},
+    {"mode": "linear", "sizes": [11, 7], "axes": [3, 2], "coordinate_transformation_mode": "half_pixel_symmetric"},
+    {"mode": "nearest", "sizes": [9, 9], "axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"},
+    {
+        "mode": "linear", "sizes": [1, 2, 3, 3], "coordinate_transformation_mode": "tf_crop_and_resize",
+        "roi": [0, 0, 0.4, 0.6, 1, 1, 1.2, 1.7], "extrapolation_value": 10.0,
+    },
+]
+
+
+@pytest.mark.parametrize("options", RESIZES)
+def test_resizing(options: dict) -> None:
+    feeds = {"x": floats(1, 2, 6, 8)}
+    options = dict(options)
+    constants = [("roi", np.array(options.pop("roi", []), np.float32))]
+    inputs = ["x", "roi" if constants[0][1].size else ""]
+    for name, kind in (("scales", np.float32), ("sizes", np.int64)):
+        inputs.append(name if name in options else "")
+        if name in options:
+            constants.append((name, np.array(options.pop(name), kind)))
+    nodes = [make_node("Resize", inputs, ["y"], **options)]
+    check(model(nodes, feeds, [("y", TensorProto.FLOAT)], constants, opset=19), feeds, "Resize")
+
+
+def test_expanding_to_a_shape_that_is_not_known_keeps_extents() -> None:
+    feeds = {"x": floats(3, 1), "shape": np.array([2, 1, 6])}
+    before = model([make_node("Expand", ["x", "shape"], ["y"])], feeds, [("y", TensorProto.FLOAT)])
+    (got,) = ReferenceEvaluator(prepare(before, {}, {})).run(None, feeds)
+    assert got.shape == (2, 3, 6)
+
+
+@pytest.mark.parametrize("signs", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_infinities_of_one_sign(signs: tuple[int, int]) -> None:
+    feeds = {"x": np.array([np.inf, -np.inf, 1, np.nan], np.float32)}
+    node = make_node("IsInf", ["x"], ["y"], detect_negative=signs[0], detect_positive=signs[1])
+    check(model([node], feeds, [("y", TensorProto.BOOL)]), feeds, "")

@@ -22,6 +22,14 @@ INPUTS_SINCE: Mapping[str, tuple[int, tuple[str, ...]]] = {
 """Operators whose attributes became inputs, and with which version: bodies give attributes."""
 
 
+DEFINED_ALREADY = "tvm_webgpu: as defined"
+"""The text at a node of the operator that its definition is of, which stays."""
+
+
+class UnknownError(UnsupportedError):
+    """What a definition must know of its inputs is not known, or not yet."""
+
+
 class Body:
     """`body.Add(a, b)` appends a node and gives its output's name; arrays among the operands become constants."""
 
@@ -53,7 +61,8 @@ class Body:
             names += [self.name(np.array(attrs[name], np.int64)) for name in moved if name in attrs]
             attrs = {name: value for name, value in attrs.items() if name not in moved}
         output = self._fresh()
-        self.nodes.append(helper.make_node(op, names, [output], **attrs))
+        mark = DEFINED_ALREADY if op == self.node.op_type else None
+        self.nodes.append(helper.make_node(op, names, [output], doc_string=mark, **attrs))
         return output
 
     def name(self, value: object) -> str:
@@ -92,15 +101,19 @@ class Body:
     def dtype(self, index: int) -> int:
         """The element type of an input, as ONNX numbers them."""
         if f"in_{index}" not in self._types:
-            raise self.unsupported(f"the type of input {index} is not known")
+            raise self._unknown(f"the type of input {index} is not known")
         return self._types[f"in_{index}"].tensor_type.elem_type
+
+    def is_constant(self, index: int) -> bool:
+        """Whether an input's value is known."""
+        return self.inputs[index] in self._constants
 
     def value(self, index: int) -> np.ndarray:
         """An input that must be a constant."""
         from onnx import numpy_helper
 
-        if self.inputs[index] not in self._constants:
-            raise self.unsupported(f"input {self.inputs[index]!r} must be a constant, or be fixed (params=...)")
+        if not self.is_constant(index):
+            raise self._unknown(f"input {self.inputs[index]!r} must be a constant, or be fixed (params=...)")
         return numpy_helper.to_array(self._constants[self.inputs[index]])
 
     def scalar(self, value: float, index: int) -> np.ndarray:
@@ -113,20 +126,26 @@ class Body:
         """The shape of an input; None where an extent is not known."""
         known = self._types.get(f"in_{index}")
         if known is None or not known.tensor_type.HasField("shape"):
-            raise self.unsupported(f"the rank of input {index} is not known; fix the shapes of the model's inputs")
+            raise self._unknown(f"the rank of input {index} is not known; fix the shapes of the model's inputs")
         return [dim.dim_value if dim.HasField("dim_value") else None for dim in known.tensor_type.shape.dim]
 
     def extent(self, index: int, axis: int) -> int:
         """An extent of an input that must be known."""
         extent = self.dims(index)[axis]
         if extent is None:
-            raise self.unsupported(f"axis {axis} of input {index} must be a number; fix the shapes of the inputs")
+            raise self._unknown(f"axis {axis} of input {index} must be a number; fix the shapes of the inputs")
         return extent
 
     def unsupported(self, why: str) -> UnsupportedError:
         """The error for a node that can't be expressed."""
+        return UnsupportedError(self._problem(why))
+
+    def _unknown(self, why: str) -> UnknownError:
+        return UnknownError(self._problem(why))
+
+    def _problem(self, why: str) -> str:
         where = self.node.name or next(filter(None, self.node.output), "")
-        return UnsupportedError(f"ONNX operator {self.node.op_type} (node {where!r}) can't be imported: {why}")
+        return f"ONNX operator {self.node.op_type} (node {where!r}) can't be imported: {why}"
 
     def function(self, outputs: Sequence[str]) -> FunctionProto:
         """The body as a function of the node's inputs; `outputs` may be more than the node asks for."""

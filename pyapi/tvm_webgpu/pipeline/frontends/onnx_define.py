@@ -8,6 +8,7 @@ import numpy as np
 
 from tvm_webgpu.pipeline.frontends.onnx_body import Body, Definition
 from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
+from tvm_webgpu.pipeline.frontends.onnx_resize import resize
 
 FLOAT, INT32, INT64 = 1, 6, 7
 
@@ -171,6 +172,8 @@ def eye_like(body: Body) -> Sequence[str] | None:
 
 def dropout(body: Body) -> Sequence[str] | None:
     """The mask of inference; in training only what drops nothing, since the rest is random."""
+    if body.has(2) and not body.is_constant(2):
+        raise body.unsupported("whether it trains must be a constant, or be fixed (params=...)")
     if body.has(2) and bool(body.value(2).reshape(())):
         ratio = float(body.value(1).reshape(())) if body.has(1) else 0.5
         if ratio:
@@ -224,21 +227,72 @@ def modulo(body: Body) -> Sequence[str] | None:
     return [body.Where(wrong, body.Add(rest, y), rest)]
 
 
+def is_infinite(body: Body) -> Sequence[str] | None:
+    """Of one sign only."""
+    signs = body.attr("detect_negative", 1), body.attr("detect_positive", 1)
+    if signs == (1, 1):
+        return None
+    infinite, zero = body.IsInf(body.input(0)), body.scalar(0.0, 0)
+    wanted = {(1, 0): body.Less, (0, 1): body.Greater}.get(signs)
+    right = wanted(body.input(0), zero) if wanted else np.array(False)
+    return [body.And(infinite, right)]
+
+
+def expand(body: Body) -> Sequence[str] | None:
+    """To a shape that is not known: an extent of 1 there means the input's own."""
+    if body.is_constant(1):
+        return None
+    shape, own = body.input(1), body.Shape(body.input(0))
+    more = body.extent(1, 0) - len(body.dims(0))
+    if more > 0:
+        own = body.Concat(np.ones(more, np.int64), own, axis=0)
+    elif more < 0:
+        shape = body.Concat(np.ones(-more, np.int64), shape, axis=0)
+    whole = body.Where(body.Equal(shape, np.ones(1, np.int64)), own, shape)
+    x = body.Reshape(body.input(0), own) if more > 0 else body.input(0)
+    return [body.Expand(x, whole)]
+
+
+def elu(body: Body) -> Sequence[str] | None:
+    """In other types than float32, for which TVM's importer mixes types."""
+    if not body.knows(0) or body.dtype(0) == FLOAT:
+        return None
+    x, zero = body.input(0), body.scalar(0.0, 0)
+    below = body.Mul(body.scalar(body.attr("alpha", 1.0), 0), body.Sub(body.Exp(x), body.scalar(1.0, 0)))
+    return [body.Where(body.Less(x, zero), below, x)]
+
+
+def rms_normalization(body: Body) -> Sequence[str] | None:
+    """Over all axes, which TVM's operator does not take."""
+    if body.attr("axis", -1) % len(body.dims(0)):
+        return None
+    x = body.Cast(body.input(0), to=FLOAT)
+    mean = body.ReduceMean(body.Mul(x, x), keepdims=1)
+    deviation = body.Sqrt(body.Add(mean, np.array(body.attr("epsilon", 1e-5), np.float32)))
+    return [body.Mul(body.Cast(body.Div(x, deviation), to=body.dtype(0)), body.input(1))]
+
+
 DEFINED: Mapping[str, Definition] = {
     "ArrayFeatureExtractor": array_feature_extractor,
     "Binarizer": binarizer,
     "ConvInteger": conv_integer,
     "ConvTranspose": conv_transpose,
     "Dropout": dropout,
+    "Elu": elu,
+    "Expand": expand,
     "EyeLike": eye_like,
+    "IsInf": is_infinite,
     "LpNormalization": lp_normalization,
     "Mod": modulo,
     "OneHot": one_hot,
     "Pow": power,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
+    "RMSNormalization": rms_normalization,
+    "Resize": resize,
     "ReverseSequence": reverse_sequence,
     "SpaceToDepth": space_to_depth,
+    "Upsample": resize,
     **{name: recurrent(cell) for name, cell in CELLS.items()},
 }
 """The definition of each operator, of ONNX's own domains."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from tvm_webgpu.pipeline.frontends.onnx_body import Body
+from tvm_webgpu.pipeline.frontends.onnx_body import DEFINED_ALREADY, Body, UnknownError
 from tvm_webgpu.pipeline.frontends.onnx_define import DEFINED
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ OURS = ("", "ai.onnx.ml")
 """The domains of the operators that are defined here."""
 
 
-def expand(model: ModelProto) -> ModelProto:
+def expand(model: ModelProto, last: bool = False) -> ModelProto:
     """The model without functions of its own, and without operators that only a function can express.
 
-    Wants types inferred, on which some functions depend.
+    Wants types inferred, on which some functions depend. UnsupportedError for what can't be expressed; where it is not
+    known enough only if this is the `last` time.
     """
     from onnx import helper, inliner
 
@@ -46,7 +47,13 @@ def expand(model: ModelProto) -> ModelProto:
         opsets[""] = PLAIN_OPSET
         model.opset_import.append(helper.make_opsetid("", PLAIN_OPSET))
     for node in nodes_of(model.graph):
-        function = _replacement(node, types, constants, opsets)
+        try:
+            function = _replacement(node, types, constants, opsets)
+        except UnknownError:
+            # A later round may know more, or TVM's importer do without.
+            if last and node.op_type not in onnx_frontend._get_convert_map():
+                raise
+            continue
         if function is None:
             continue
         function.domain, function.name = DOMAIN, f"{node.op_type}_{len(model.functions)}"
@@ -71,6 +78,8 @@ def _replacement(
 ) -> FunctionProto | None:
     """Our definition of the operator, or else ONNX's, where the node wants one."""
     domain = _domain(node.domain)
+    if node.doc_string == DEFINED_ALREADY:
+        return None
     if (define := DEFINED.get(node.op_type)) and domain in OURS:
         body = Body(node, types, constants, opsets[""])
         outputs = define(body)

@@ -35,6 +35,7 @@ def prepare(model: ModelProto, params: Mapping[str, object], shapes: Mapping[str
         expanded = work is not inferred or unroll(work)
         if not fold(shape_inference.infer_shapes(work, data_prop=True) if expanded else work) and not expanded:
             break
+    expand(shape_inference.infer_shapes(work, data_prop=True), last=True)
     refuse(work)
     _put_weights(work.graph, weights)
     return work
