@@ -2,6 +2,7 @@
 
 export type DType =
   | "float64" | "float32" | "float16" | "bfloat16"
+  | "float8_e4m3fn" | "float8_e5m2" | "float8_e8m0fnu"
   | "int64" | "int32" | "int16" | "int8"
   | "uint64" | "uint32" | "uint16" | "uint8"
   | "bool";
@@ -37,6 +38,9 @@ const TABLE: Readonly<Record<DType, DTypeInfo>> = {
   float32: { bytes: 4, code: 2, arrays: [Float32Array] },
   float16: { bytes: 2, code: 2, arrays: half },
   bfloat16: { bytes: 2, code: 4, arrays: [Uint16Array] },
+  float8_e4m3fn: { bytes: 1, code: 10, arrays: [Uint8Array] },
+  float8_e5m2: { bytes: 1, code: 12, arrays: [Uint8Array] },
+  float8_e8m0fnu: { bytes: 1, code: 14, arrays: [Uint8Array] },
   int64: { bytes: 8, code: 0, arrays: [BigInt64Array] },
   int32: { bytes: 4, code: 0, arrays: [Int32Array] },
   int16: { bytes: 2, code: 0, arrays: [Int16Array] },

@@ -6,12 +6,15 @@ import type { Profile } from "./profile.ts";
 import type { GpuResult } from "./results.ts";
 import type { GpuTensor, ModelObject } from "./tensor.ts";
 
-/** The typed arrays of a dtype. Half floats without `Float16Array` are their bits. */
+/** The typed arrays of a dtype. Floats of 8 bits, bfloat16, and halves without `Float16Array` are their bits. */
 export interface ArrayOf {
   float64: Float64Array;
   float32: Float32Array;
   float16: HalfArray | Uint16Array;
   bfloat16: Uint16Array;
+  float8_e4m3fn: Uint8Array;
+  float8_e5m2: Uint8Array;
+  float8_e8m0fnu: Uint8Array;
   int64: BigInt64Array;
   int32: Int32Array;
   int16: Int16Array;

@@ -4,9 +4,10 @@ import { InputError } from "../errors.ts";
 import type { CpuTensor } from "../model.ts";
 
 const MAGIC = "\x93NUMPY";
-// bfloat16 is not NumPy's own: the package ml_dtypes saves it as two bytes without a meaning.
+// Not NumPy's own: the package ml_dtypes saves bfloat16 and floats of 8 bits as bytes without a meaning.
 const CODES: Readonly<Record<DType, string>> = {
   float64: "<f8", float32: "<f4", float16: "<f2", bfloat16: "<V2", bool: "|b1",
+  float8_e4m3fn: "|V1", float8_e5m2: "|V1", float8_e8m0fnu: "|V1",
   int64: "<i8", int32: "<i4", int16: "<i2", int8: "|i1",
   uint64: "<u8", uint32: "<u4", uint16: "<u2", uint8: "|u1",
 };
