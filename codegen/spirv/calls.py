@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from math import log2, log10
 
-from tvm_webgpu.codegen.spirv import elementary, elementary_double
-from tvm_webgpu.codegen.spirv.arith import binary, bitcast, invert
+from tvm_webgpu.codegen.spirv import elementary, elementary_double, exact, wide
+from tvm_webgpu.codegen.spirv.arith import binary, bitcast, invert, select
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.elementary import Function, add, direct, ext, in_f32, keeping_nan, mul, num
 from tvm_webgpu.codegen.spirv.opcodes import Ext, Op
@@ -44,7 +44,7 @@ DRIVERS = {"exp": Ext.Exp, "exp2": Ext.Exp2, "log2": Ext.Log2, "sqrt": Ext.Sqrt,
 OURS: dict[str, Function] = {
     "erf": elementary.erf, "tanh": elementary.tanh, "sinh": elementary.sinh, "cosh": elementary.cosh,
     "asin": elementary.asin, "acos": elementary.acos, "asinh": elementary.asinh, "acosh": elementary.acosh,
-    "atanh": elementary.atanh, "log1p": elementary.log1p, "fmod": elementary.fmod, "tan": elementary.tan,
+    "atanh": elementary.atanh, "log1p": elementary.log1p, "fmod": exact.fmod, "tan": elementary.tan,
     "atan": elementary.atan, "atan2": elementary.atan2,
     "sin": elementary.turned(0, Ext.Sin), "cos": elementary.turned(1, Ext.Cos),
 }
@@ -61,9 +61,10 @@ MATH: dict[str, Function] = {
     "log10": lambda b, x: mul(b, ext(b, Ext.Log2, x), num(b, x, log10(2))),
     "fma": fused,
     "hypot": lambda b, x, y: ext(b, Ext.Sqrt, add(b, mul(b, x, x), mul(b, y, y))),
+    "nextafter": exact.nextafter, "ldexp": exact.ldexp,
     "copysign": in_f32(elementary.copysign),
     "fmax": lambda b, x, y: binary(b, "Max", x, y), "fmin": lambda b, x, y: binary(b, "Min", x, y),
-    "isnan": elementary.classify("GT"), "isinf": elementary.classify("EQ"), "isfinite": elementary.classify("LT"),
+    "isnan": exact.classify("GT"), "isinf": exact.classify("EQ"), "isfinite": exact.classify("LT"),
     "clz": count_leading_zeros, "popcount": popcount, "ctpop": popcount,
     "bitwise_not": invert,
 }
@@ -75,6 +76,23 @@ DOUBLES: dict[str, Function] = {
     **elementary_double.FUNCTIONS,
 }
 """Those of doubles; none that computes in f32."""
+
+
+WIDE_MATH: dict[str, Function] = {
+    "popcount": lambda b, x: _sum(b, *(popcount(b, word) for word in wide.words(x))),
+    "clz": lambda b, x: _leading_wide(b, *wide.words(x)),
+}
+"""Those of 64-bit integers, which give an i32."""
+WIDE_MATH["ctpop"] = WIDE_MATH["popcount"]
+
+
+def _sum(b: Builder, x: Val, y: Val) -> Val:
+    return bitcast(b, "i32", binary(b, "Add", x, y))
+
+
+def _leading_wide(b: Builder, low: Val, high: Val) -> Val:
+    below = binary(b, "Add", count_leading_zeros(b, low), const(b, "i32", 32))
+    return select(b, binary(b, "EQ", high, const(b, "u32", 0)), below, count_leading_zeros(b, high))
 
 
 def lookup(name: str, double: bool = False) -> Function | None:

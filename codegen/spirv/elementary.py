@@ -308,29 +308,8 @@ def power(b: Builder, x: Val, y: Val) -> Val:
     return select(b, binary(b, "EQ", y, zero), one, result)
 
 
-def _bits(b: Builder, x: Val) -> Val:
-    return binary(b, "BitwiseAnd", bitcast(b, "u32", x), const(b, "u32", 0x7FFFFFFF, x.lanes))
-
-
-def fmod(b: Builder, x: Val, y: Val) -> Val:
-    """C's fmod while x / y has no more digits than a float: the rest by a fused multiply, one step off put right."""
-    size, step = ext(b, Ext.FAbs, x), ext(b, Ext.FAbs, y)
-    rest = ext(b, Ext.Fma, neg(b, ext(b, Ext.Trunc, div(b, size, step))), step, size)
-    rest = select(b, binary(b, "LT", rest, num(b, x, 0.0)), add(b, rest, step), rest)
-    rest = select(b, binary(b, "GE", rest, step), sub(b, rest, step), rest)
-    return with_sign_of(b, x, rest)
-
-
-float_remainder = in_f32(keeping_nan(fmod))
-"""TIR's truncating remainder of floats."""
-
-
-def classify(kind: str) -> Function:
-    """NaN and infinity by their bits: WGSL compilers may assume that there are none."""
-    return in_f32(lambda b, x: binary(b, kind, _bits(b, x), const(b, "u32", 0x7F800000, x.lanes)))
-
-
 def copysign(b: Builder, x: Val, y: Val) -> Val:
-    top = const(b, "u32", 0x80000000, x.lanes)
-    sign = binary(b, "BitwiseAnd", bitcast(b, "u32", y), top)
-    return bitcast(b, "f32", binary(b, "BitwiseOr", _bits(b, x), sign))
+    def part(value: Val, mask: int) -> Val:
+        return binary(b, "BitwiseAnd", bitcast(b, "u32", value), const(b, "u32", mask, x.lanes))
+
+    return bitcast(b, "f32", binary(b, "BitwiseOr", part(x, 0x7FFFFFFF), part(y, 0x80000000)))

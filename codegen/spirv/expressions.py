@@ -11,7 +11,7 @@ from tvm_webgpu.codegen.spirv import access, arith, elementary_double, intrinsic
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
 from tvm_webgpu.codegen.spirv.conversions import NARROW, coerce, convert, fits, low, narrow
 from tvm_webgpu.codegen.spirv.dtypes import FLOAT8, DType
-from tvm_webgpu.codegen.spirv.elementary import float_remainder
+from tvm_webgpu.codegen.spirv.exact import float_remainder
 from tvm_webgpu.codegen.spirv.instructions import float_bits
 from tvm_webgpu.codegen.spirv.selection import pick
 from tvm_webgpu.codegen.spirv.terms import BINARY

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tvm import ir
+from tvm import ir, tirx
 from tvm_webgpu.codegen.spirv import access, arith, calls, matrix, storage, wide
 from tvm_webgpu.codegen.spirv.conversions import coerce, convert, low
-from tvm_webgpu.codegen.spirv.dtypes import REPR
+from tvm_webgpu.codegen.spirv.dtypes import REPR, DType
 from tvm_webgpu.codegen.spirv.opcodes import SEMANTICS_WORKGROUP, Capability, Op, Scope
 from tvm_webgpu.codegen.spirv.scan import ATOMICS, called
 from tvm_webgpu.codegen.spirv.selection import lazy
@@ -36,10 +36,15 @@ def call(e: Emitter, expr: ir.Call) -> Value:
     kinds = [e.dtype(a) for a in args if hasattr(a.ty, "dtype")]
     function = calls.lookup(short, any(kind.name == "float64" for kind in kinds))
     dtype = e.dtype(expr)
+    if short in calls.WIDE_MATH and kinds[0].is_wide:
+        value = coerce(e, e.expr(args[0]), kinds[0])
+        return coerce(e, lanewise(e.b, lambda v: calls.WIDE_MATH[short](e.b, v), value), dtype)
     if function is None or any(kind.is_wide for kind in kinds):
         given = ", ".join(map(str, kinds))
         raise e.unsupported(f"operation {short}({given}) -> {dtype}", "no WebGPU form of it is known")
     values = [coerce(e, e.expr(a), e.dtype(a)) for a in args]
+    if short == "popcount" and kinds[0].name in ("int8", "int16"):  # held as i32, the sign in all bits above
+        values = [lanewise(e.b, lambda v: arith.convert(e.b, v, "u32", f"u{kinds[0].name}"), v) for v in values]
     result = lanewise(e.b, lambda *v: function(e.b, *v), *values)
     return coerce(e, result, dtype)
 
@@ -122,6 +127,16 @@ def _break_call(e: Emitter, expr: ir.Call, args: list[ir.Expr]) -> Value:
     return const(e.b, "i32", 0)
 
 
+def _multiply_shift(e: Emitter, expr: ir.Call, args: list[ir.Expr]) -> Value:
+    """q_multiply_shift(x, y, q, s): the product of fixed-point numbers of q digits over 2**s, rounded half up."""
+    dtype = e.dtype(expr)
+    wide_type = str(DType("int64", dtype.lanes))
+    x, y, digits, shift = (tirx.Cast(wide_type, arg) for arg in args)
+    one = tirx.const(1, wide_type)
+    half = one << (digits + shift - one)
+    return e.expr(tirx.Cast(str(dtype), (x * y + half) >> (digits + shift)))
+
+
 CALLS: dict[str, Callable[[Emitter, ir.Call, list[ir.Expr]], Value]] = {
     "if_then_else": lazy,
     "tvm_storage_sync": _barrier,
@@ -133,6 +148,7 @@ CALLS: dict[str, Callable[[Emitter, ir.Call, list[ir.Expr]], Value]] = {
     "tvm_warp_shuffle_up": _warp_shuffle,
     "tvm_warp_shuffle_down": _warp_shuffle,
     "dp4a": _dp4a,
+    "q_multiply_shift": _multiply_shift,
     "reinterpret": _reinterpret,
     "break_loop": _break_call,
     "continue_loop": _break_call,
