@@ -1,5 +1,6 @@
 /** @file The npm package's face: everything a user of tvm-webgpu may import. */
 export { loadModel, type LoadOptions, type LoadReport } from "./load.ts";
+export type { WarmExtents } from "./warm.ts";
 export { clearCache, folderCache, type PackageCache } from "./cache.ts";
 export type { BindOptions, Bound, CpuTensor, Inputs, Memory, Model, ProfileOptions, RunOptions } from "./model.ts";
 export type { ImageInput, ImageOptions, ImageSource, RawImage } from "./pictures.ts";

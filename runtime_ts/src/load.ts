@@ -3,7 +3,7 @@ import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials,
 import { openBrowserCache, type PackageCache } from "./cache.ts";
 import { deviceLost, findAdapter, findGpu, openDevice } from "./device.ts";
 import { Downloads, piecesOf } from "./download.ts";
-import { messageOf, PackageError } from "./errors.ts";
+import { DeviceLostError, messageOf, PackageError } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { BASELINE, parseManifest, type Manifest, type PackageFile } from "./manifest.ts";
 import { Model } from "./model.ts";
@@ -13,6 +13,7 @@ import { RenewedSessions } from "./rebuild.ts";
 import type { Session } from "./session.ts";
 import type { EntriesOf, TypedModel } from "./typed.ts";
 import { chooseVariant } from "./variants.ts";
+import { warmRuns, type WarmExtents } from "./warm.ts";
 
 export interface LoadOptions {
   /** A device of your own, so that tensors can stay in its buffers; if left out the model makes one. */
@@ -26,8 +27,11 @@ export interface LoadOptions {
    * comes over a network; false for nowhere; or a place of your own, such as `folderCache(path)` in Node.
    */
   readonly cache?: boolean | PackageCache;
-  /** Whether to use every shader once, so that not even drivers that compile late stutter (default true). */
-  readonly warmUp?: boolean;
+  /**
+   * Whether to use every shader once and to run entries of fixed shapes on zeros, so that the first run is as quick as
+   * the tenth (default true). Extents that have names can be given: `{ batch: [1], length: [128, 512] }`.
+   */
+  readonly warmUp?: boolean | WarmExtents;
   readonly signal?: AbortSignal;
   /** Called as bytes arrive, are verified, uploaded and compiled. */
   readonly onProgress?: (progress: Progress) => void;
@@ -45,7 +49,7 @@ export interface LoadReport {
   /** Settles when everything is in the cache: with undefined, or with why not all of it is. */
   readonly kept: Promise<string | undefined>;
   /** Milliseconds: to the manifest and the device, then to the end of each part, and in all. */
-  readonly ms: Readonly<Times & Record<"manifest" | "device" | "total", number>>;
+  readonly ms: Readonly<Times & Record<"manifest" | "device" | "warmUp" | "total", number>>;
 }
 
 /**
@@ -88,7 +92,8 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   const usable = typeof cache === "string" ? cache : await withRoom(cache, manifest);
   const downloads = new Downloads(source, cache, meter, signal, typeof usable === "string" ? usable : undefined);
   const print = options.onPrint ?? ((line: string) => { console.log(line); });
-  const warm = options.warmUp ?? true;
+  const { warmUp = true } = options;
+  const warm = warmUp !== false;
   const code = loadCode(manifest, downloads, meter);
   const device = "requestDevice" in offered ? await openDevice(offered, manifest.requires) : offered;
   const deviceMs = performance.now() - start;
@@ -96,6 +101,7 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   const session = await owning(device, options, () =>
     buildSession(device, !options.device, { manifest, downloads, code, meter, print, warm }, times, signal));
   const renew = (): Promise<Session> => rebuild(source, cache, options, { manifest, code, print });
+  const ms = { ...times, manifest: manifestMs, device: deviceMs, warmUp: 0, total: performance.now() - start };
   const report: LoadReport = {
     variant: variant?.name ?? BASELINE,
     fetchedBytes: downloads.fetched,
@@ -104,9 +110,21 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
       if (typeof cache !== "string") await tidy(cache, top, manifest);
       return refusal;
     }),
-    ms: { ...times, manifest: manifestMs, device: deviceMs, total: performance.now() - start },
+    ms,
   };
-  return new Model(new RenewedSessions(session, options.device ? undefined : renew), report);
+  const model = new Model(new RenewedSessions(session, options.device ? undefined : renew), report);
+  if (!warm) return model;
+  try {
+    await warmRuns(model, warmUp === true ? {} : warmUp, signal);
+  } catch (error) {
+    model.dispose();
+    signal.throwIfAborted();
+    if (error instanceof DeviceLostError) throw error;
+    // Zeros may mean nothing to it, and what stopped half way can't go on.
+    return load(source, { ...options, warmUp: false }, signal);
+  }
+  ms.warmUp = ms.total = performance.now() - start;
+  return model;
 }
 
 /** Destroys a device of the model's own if `work` fails. What waits for a lost device may wait for ever. */
@@ -133,7 +151,7 @@ async function rebuild(
   const stop = new AbortController();
   const meter = new Meter(workOf(manifest));
   const downloads = new Downloads(source, cache, meter, stop.signal);
-  const materials: Materials = { manifest, downloads, code, meter, print, warm: options.warmUp ?? true };
+  const materials: Materials = { manifest, downloads, code, meter, print, warm: options.warmUp !== false };
   const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
   try {
     return await owning(device, options, () => buildSession(device, true, materials, times, stop.signal));

@@ -69,6 +69,43 @@ test("progress counts the bytes of each phase up to the whole, which is known fr
   assert.deepEqual([seen.at(-1)!.loaded, seen.at(-1)!.total], [sizes.download, sizes.download]);
 });
 
+describe("warming up", () => {
+  const fixed = (names: readonly string[]): Promise<string> => alteredPackage((manifest) => {
+    for (const entry of manifest.entries as { name: string; inputs: { shape: unknown[] }[] }[]) {
+      if (!names.includes(entry.name)) continue;
+      for (const port of entry.inputs) port.shape = port.shape.map((extent) => (extent === "n" ? 2 : extent));
+    }
+  });
+  const made = async (folder: string, warmUp?: boolean | Record<string, number[]>): Promise<number> => {
+    const model = await loadModel(folder, { gpu, ...(warmUp === undefined ? {} : { warmUp }) });
+    const { dispatches, bindGroups } = model.counters;
+    assert.deepEqual((await model.run({ x: { ...X, data: new Float32Array(8), shape: [2, 4] } }))["y"]!.data[3], 4);
+    if (dispatches > 0) assert.equal(model.counters.bindGroups, bindGroups);
+    model.dispose();
+    return dispatches;
+  };
+
+  test("runs entries of fixed shapes, after which a run makes nothing", async () => {
+    assert.ok(await made(await fixed(["main"])) >= 2);
+    assert.equal(await made(await fixed(["main"]), false), 0);
+  });
+
+  test("runs entries with the extents that it is given", async () => {
+    assert.equal(await made(FIXTURE), 0);
+    assert.ok(await made(FIXTURE, { n: [5, 2] }) >= 4);
+    assert.equal(await made(FIXTURE, { m: [2] }), 0);
+  });
+
+  test("does no harm where zeros make no sense", async () => {
+    const folder = await alteredPackage((manifest) => {
+      const port = { name: "x", dtype: "float32", shape: [2] };
+      const entries = manifest.entries as { name: string; inputs: object[] }[];
+      entries.find(({ name }) => name === "trap")!.inputs = [port];
+    });
+    assert.equal(await made(folder), 0);
+  });
+});
+
 test("an aborted load rejects with the reason", async () => {
   const reason = new Error("enough");
   await assert.rejects(loadModel(FIXTURE, { gpu, signal: AbortSignal.abort(reason) }), reason);
