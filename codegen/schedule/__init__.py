@@ -2,7 +2,8 @@
 
 from .apply import Scheduler, apply
 from .limits import Limits
+from .pooled import can_pool
 from .signature import signature
 from .typical import ATTRIBUTE as TYPICAL_SIZES
 
-__all__ = ["TYPICAL_SIZES", "Limits", "Scheduler", "apply", "signature"]
+__all__ = ["TYPICAL_SIZES", "Limits", "Scheduler", "apply", "can_pool", "signature"]

@@ -12,7 +12,7 @@ from tvm import s_tir, tirx
 from tvm.target import Target
 from tvm_webgpu.errors import UnsupportedError
 
-from . import attention, direct, opaque, rows, rule_product, windows
+from . import attention, direct, opaque, pooled, rows, rule_product, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 from .verify import verify
@@ -27,6 +27,7 @@ Rule = Callable[[tirx.PrimFunc, Limits], s_tir.Schedule | tirx.PrimFunc]
 # Tried in this order; the first whose result passes `verify` wins. The last two fit everything.
 RULES: tuple[tuple[str, Rule], ...] = (
     ("product", rule_product.schedule),
+    ("pooled", pooled.schedule),
     ("attention", attention.schedule),
     ("rows", rows.schedule),
     ("windows", windows.schedule),

@@ -12,7 +12,7 @@ X is staged k-major, so that a row is read as vectors along x. Y is staged the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tvm
@@ -101,8 +101,9 @@ class Tile:
         return small and halves and (not self.turn or can_turn(product))
 
 
-def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
-    """The kernel. Raises NotApplicable where the tile passes the limits."""
+def write(product: Product, tile: Tile, limits: Limits, body: Callable[..., Body] | None = None) -> tirx.PrimFunc:
+    """The kernel; `body` writes it if not as usual. Raises NotApplicable where the tile passes the limits."""
+    body = body or Body
     if not tile.fits(product, limits):
         raise NotApplicable(f"{tile} is too large for a workgroup")
     kernel = Kernel()
@@ -120,7 +121,7 @@ def write(product: Product, tile: Tile, limits: Limits) -> tirx.PrimFunc:
         kernel.threads("threadIdx.x", shape[1]) as thread_x,
     ):
         s, tile_x = batch_and_tile(kernel, product, block_x, tiles_x)
-        _Body(kernel, product, tile, s, block_y * tile.y, tile_x * tile.x, (slice_, thread_y, thread_x)).write()
+        body(kernel, product, tile, s, block_y * tile.y, tile_x * tile.x, (slice_, thread_y, thread_x)).write()
     return product.func.with_body(kernel.finish())
 
 
@@ -133,7 +134,7 @@ class _Stage:
     """Copies one operand's tile: global memory to registers (`fetch`), registers to workgroup memory (`put`)."""
 
     def __init__(
-        self, body: _Body, name: str, source: Source, size: int, first: tirx.Expr, k_rows: bool, base: tirx.Expr
+        self, body: Body, name: str, source: Source, size: int, first: tirx.Expr, k_rows: bool, base: tirx.Expr
     ):
         self.body, self.kernel, self.source = body, body.kernel, source
         self.size, self.first, self.base = size, first, base
@@ -196,7 +197,7 @@ class _Stage:
                     kernel.store(shared, self.place(own, k + lane), kernel.load(turned, 0, VECTOR), VECTOR)
 
 
-class _Body:
+class Body:
     """The statements inside the thread loops."""
 
     def __init__(
@@ -250,7 +251,7 @@ class _Body:
 
     def write(self) -> None:
         """Everything: sums, staging loop, meeting of the slices, store."""
-        kernel, product, tile = self.kernel, self.product, self.tile
+        product, tile = self.product, self.tile
         # A buffer for each vector: compilers keep small ones in registers more readily.
         sums = self._zeros("sums", product.accumulator)
         pieces = ceil_div(product.k.extent, tile.slices * tile.depth)
@@ -261,8 +262,7 @@ class _Body:
             self._pieces(sums, pieces, start)
         if tile.slices > 1:
             self._meet(sums)
-        with kernel.when(True if tile.slices == 1 else tvm.tirx.EQ(self.slice, i64(0))):
-            self._store(sums)
+        self._finish(sums)
 
     def _zeros(self, name: str, dtype: str) -> list[tirx.Buffer]:
         """A register for each of the thread's vectors of results."""
@@ -349,6 +349,14 @@ class _Body:
                 for other in range(tile.slices - 1):
                     theirs = kernel.load(self.shared, place(other, q), VECTOR)
                     kernel.store(sums[q], 0, kernel.load(sums[q], 0, VECTOR) + theirs, VECTOR)
+
+    def _first(self) -> tirx.Expr | bool:
+        """Whether this is a thread of the first slice, which has the sums of all."""
+        return True if self.tile.slices == 1 else tvm.tirx.EQ(self.slice, i64(0))
+
+    def _finish(self, sums: list[tirx.Buffer]) -> None:
+        with self.kernel.when(self._first()):
+            self._store(sums)
 
     def _store(self, sums: list[tirx.Buffer]) -> None:
         kernel, product, tile = self.kernel, self.product, self.tile

@@ -9,7 +9,7 @@ written from a `Product` is the whole PrimFunc.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 import tvm
@@ -71,9 +71,16 @@ class Product:
 def recognise(func: tirx.PrimFunc) -> Product:
     """Raises NotApplicable where the function is anything but one sum of products with elementwise work around it."""
     sch, blocks = open_schedule(func)
-    blocks = inline_injective(sch, blocks)
-    main, epilogue = _main_and_epilogue(sch, blocks)
-    block = sch.get(main)
+    main, epilogue = _main_and_epilogue(sch, inline_injective(sch, blocks))
+    return sums_of(func, sch.get(main), stored(sch, main, epilogue))
+
+
+Stored = tuple[tirx.Buffer, tuple[tirx.Expr, ...], Callable[[tirx.Expr], tirx.Expr]]
+"""Where a result goes and what becomes of it, both in terms of the iterators of the block that computes it."""
+
+
+def sums_of(func: tirx.PrimFunc, block: s_tir.SBlock, store: Stored, apart: Set[tirx.Var] = frozenset()) -> Product:
+    """A block that is a sum of products, as one; iterators in `apart` go to the batch. Raises NotApplicable."""
     factor_a, factor_b, result_dtype = _factors(block)
     output = block.writes[0]
     spatial = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.DataPar]
@@ -95,8 +102,10 @@ def recognise(func: tirx.PrimFunc) -> Product:
     own_y, own_x = (only_a, only_b) if x_is_b else (only_b, only_a)
     value_y, value_x = (factor_a, factor_b) if x_is_b else (factor_b, factor_a)
     outer, own_y, own_x = _set_open_batch_apart(own_y, own_x)
+    outer += [it for it in own_x if it.var in apart]
+    own_x = [it for it in own_x if it.var not in apart]
     s, y, x, k = Axis.of(outer + both + neither), Axis.of(own_y), Axis.of(own_x), Axis.of(reduced)
-    store_buffer, indices, store_value = _store(sch, main, epilogue, result_dtype)
+    store_buffer, indices, store_value = store
     everything = (s, y, x, k)
     return Product(
         func, s, y, x, k,
@@ -178,10 +187,8 @@ def _contiguous_variable(output: tvm.ir.TensorRegion, spatial: list[tirx.IterVar
     raise NotApplicable("a single result")
 
 
-def _store(
-    sch: s_tir.Schedule, main: SBlockRV, epilogue: SBlockRV | None, result_dtype: str
-) -> tuple[tirx.Buffer, tuple[tirx.Expr, ...], Callable[[tirx.Expr], tirx.Expr]]:
-    """Where a result goes and what becomes of it, both in terms of the main block's iterators."""
+def stored(sch: s_tir.Schedule, main: SBlockRV, epilogue: SBlockRV | None) -> Stored:
+    """What a block's results become in the block behind it. Raises NotApplicable where that is not one by one."""
     body = sch.get(main).body
     if epilogue is None:
         return body.buffer, tuple(body.indices), lambda value: value

@@ -38,7 +38,7 @@ class Source:
     def __init__(
         self, kernel: Kernel, product: Product, operand: Operand, axis: Axis, s: tirx.Expr, tile: int, depth: int
     ):
-        self.kernel, self.operand, self.axis, self.s = kernel, operand, axis, s
+        self.kernel, self.product, self.operand, self.axis, self.s = kernel, product, operand, axis, s
         self.tile, self.depth, self.k_extent = tile, depth, product.k.extent
         self._at = (
             kernel.variable("s", product.s.extent),
@@ -55,6 +55,23 @@ class Source:
         if isinstance(value, tirx.Select | tirx.Var):
             return self._inside_select(k, value)
         return self._inside(k, value)
+
+    def apart(self, own: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
+        """The position taken apart here, named: what `scalar_apart` needs of it, outside of the loop over k."""
+        own = self.kernel.let("own", self._clamp(own, 1))
+        self.kernel.know(own, self.axis.extent)
+        values = self.axis.decode(own)
+        names = {var: self.kernel.let("own", value) for var, value in values.items()}
+        for var, extent in self.axis.iterators:
+            self.kernel.know(names[var], extent)
+        return names
+
+    def scalar_apart(self, own: dict[tirx.Var, tirx.Expr], k: tirx.Expr) -> tirx.Expr:
+        """One value at a position that `apart` took apart; k is a position within the sum."""
+        s, _, at_k = self._at
+        batch = self.product.s.decode(s)
+        value = flatten(self.kernel, self.operand.value, {**batch, **own, **self.product.k.decode(at_k)})
+        return without_branches(self.kernel, self.kernel.simplify(substitute(value, {s: self.s, at_k: k})))
 
     def vector(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
         """4 values along `operand.along`; the position along it is a multiple of 4."""
@@ -99,15 +116,26 @@ def _widen(value: tirx.Expr) -> tirx.Expr:
     return tirx.BufferLoad(value.source, [tirx.Ramp(value.indices[0], i64(1), VECTOR)])
 
 
-def store_result(kernel: Kernel, product: Product, s: tirx.Expr, y: tirx.Expr, x: tirx.Expr, total: tirx.Expr) -> None:
-    """Stores one sum at (s, y, x), after the cast and the elementwise work."""
-    axes = {"s": product.s, "y": product.y, "x": product.x}
-    at = tuple(kernel.variable(name, axis.extent) for name, axis in axes.items())
-    values = {**product.s.decode(at[0]), **product.y.decode(at[1]), **product.x.decode(at[2])}
+def result(kernel: Kernel, product: Product, s: tirx.Expr, y: tirx.Expr, x: tirx.Expr, total: tirx.Expr) -> tirx.Expr:
+    """What one sum at (s, y, x) becomes by the cast and the elementwise work."""
+    at, values = _general(kernel, product)
     marker = tirx.Var("total", product.result_dtype)
     value = flatten(kernel, product.store_value(marker), values)
-    offset = offset_of(product.store_buffer, [substitute(i, values) for i in product.store_indices])
     place = {**dict(zip(at, (s, y, x))), marker: cast(total, product.result_dtype)}
-    value = kernel.simplify(substitute(value, place))
-    offset = kernel.simplify(substitute(kernel.simplify(offset), place))
+    return kernel.simplify(substitute(value, place))
+
+
+def store_result(kernel: Kernel, product: Product, s: tirx.Expr, y: tirx.Expr, x: tirx.Expr, total: tirx.Expr) -> None:
+    """Stores one sum at (s, y, x), after the cast and the elementwise work."""
+    value = result(kernel, product, s, y, x, total)
+    at, values = _general(kernel, product)
+    offset = kernel.simplify(offset_of(product.store_buffer, [substitute(i, values) for i in product.store_indices]))
+    offset = kernel.simplify(substitute(offset, dict(zip(at, (s, y, x)))))
     kernel.store(kernel.flat(product.store_buffer), offset, value)
+
+
+def _general(kernel: Kernel, product: Product) -> tuple[tuple[tirx.Var, ...], dict[tirx.Var, tirx.Expr]]:
+    """Variables for a position (s, y, x), and the iterators there."""
+    axes = {"s": product.s, "y": product.y, "x": product.x}
+    at = tuple(kernel.variable(name, axis.extent) for name, axis in axes.items())
+    return at, {**product.s.decode(at[0]), **product.y.decode(at[1]), **product.x.decode(at[2])}

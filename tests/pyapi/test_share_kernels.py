@@ -31,9 +31,7 @@ def convolutions(layers: Sequence[Layer], groups: bool = False) -> tvm.IRModule:
             results = []
             for x, (c, n, _, _, kernel, stride) in zip(inputs, layers):
                 weight = rng.standard_normal((n, 1 if groups else c, kernel, kernel)).astype("float32") / c**0.5
-                y = R.nn.conv2d(
-                    x, relax.const(weight), strides=stride, padding=kernel // 2, groups=c if groups else 1
-                )
+                y = R.nn.conv2d(x, relax.const(weight), strides=stride, padding=kernel // 2, groups=c if groups else 1)
                 y = R.add(y, relax.const(rng.standard_normal((1, n, 1, 1)).astype("float32")))
                 results.append(bb.emit_output(bb.emit(R.clip(y, 0, 6))))
         bb.emit_func_output(relax.Tuple(results))
@@ -64,8 +62,7 @@ def check(mod: tvm.IRModule, alone: int, together: int, tmp_path) -> None:
     """Compares both packages' results, and counts their kernels."""
     rng = np.random.default_rng(5)
     arrays = {
-        var.name: rng.standard_normal([int(n) for n in var.ty.shape]).astype("float32")
-        for var in mod["main"].params
+        var.name: rng.standard_normal([int(n) for n in var.ty.shape]).astype("float32") for var in mod["main"].params
     }
     packages = [compiled(mod, share) for share in (False, True)]
     assert [len(package.kernels) for package in packages] == [alone, together]

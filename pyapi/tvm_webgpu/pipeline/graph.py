@@ -18,6 +18,7 @@ from tvm_webgpu.pipeline.passes.dynamic_results import CountResults
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
+from tvm_webgpu.pipeline.passes.fuse_pools import FusePools
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
 from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
@@ -65,6 +66,7 @@ def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pas
         backend.DispatchSortScan(),
         transform.LegalizeOps(LEGALIZE_ATTENTION),
         transform.AnnotateTIROpPattern(),
+        FusePools(target),
         FuseWithinLimit(storage_buffers(target)),
         transform.FuseTIR(),
         # Looks at the reshapes' code, so it comes before scheduling.
