@@ -134,9 +134,9 @@ def build(case: Case) -> Built:
     try:
         return Built(_compile(case))
     except Failure as failure:
-        # Not the first input, which is the data.
-        small = dict(list(_named(case, case.datasets[0][0]).items())[1:])
-        small = {name: value for name, value in small.items() if value.ndim <= 1 and value.size <= SMALL}
+        # Not the first input, which is the data, unless the others are none.
+        inputs = list(_named(case, case.datasets[0][0]).items())
+        small = {name: value for name, value in inputs[1:] or inputs if value.ndim <= 1 and value.size <= SMALL}
         if not small or len(case.datasets) > 1:
             raise
         try:

@@ -22,10 +22,12 @@ FAMILIES = {
     "gemm": ["gemm_all_attributes"],
     "if_": ["if"],
     "layernormalization": ["layer_normalization_3d_axis1_epsilon"],
+    "lstm": ["lstm_with_peepholes"],
     "matmul": ["matmul_4d"],
     "maxpool": ["maxpool_2d_ceil"],
     "mod": ["mod_int64_fmod"],
     "negativeloglikelihoodloss": ["nllloss_NCd1d2_with_weight"],  # a function that depends on its inputs
+    "nonmaxsuppression": ["nonmaxsuppression_two_classes"],
     "nonzero": ["nonzero_example"],
     "optionalhaselement": ["optional_has_element_tensor_input"],
     "pad": ["constant_pad"],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,43 +16,23 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvm_webgpu.errors import InputError, UnsupportedError
+from tvm_webgpu.pipeline.frontends.onnx_convert import CONVERTERS
 from tvm_webgpu.pipeline.frontends.onnx_prepare import prepare
 from tvm_webgpu.pipeline.model import ImportOptions, Model, Signature, fingerprint
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
-Converter = Callable[[relax.BlockBuilder, Sequence[relax.Expr | None], dict], relax.Expr | None]
-
-
-def _bound(value: relax.Expr | None, default: float) -> float | None:
-    if value is None:
-        return default
-    if not isinstance(value, tvm.ir.GenericConst):
-        return None
-    bound = float(value.value.numpy())
-    return default if math.isnan(bound) else bound
-
-
-def _clip(_: relax.BlockBuilder, inputs: Sequence[relax.Expr | None], attrs: dict) -> relax.Expr | None:
-    """TVM's importer gives two opaque kernels, which no later pass sees through; constant bounds are `R.clip`."""
-    low = _bound(inputs[1], -math.inf) if len(inputs) > 1 else float(attrs.get("min", -math.inf))
-    high = _bound(inputs[2], math.inf) if len(inputs) > 2 else float(attrs.get("max", math.inf))
-    value = inputs[0]
-    if value is None or low is None or high is None or "float" not in str(value.ty.dtype):
-        return None
-    return relax.op.clip(value, low, high)
-
-
-CONVERTERS: dict[str, Converter] = {"Clip": _clip}
-"""Conversions that replace TVM's; one that gives None leaves the node to TVM's."""
-
-
 CHECKED_BYTES = 2 << 30
 """ONNX's checker takes serialised models, which protobuf limits to this size."""
 
 
 class _Importer(onnx_frontend.ONNXGraphImporter):
+    def _check_for_unsupported_ops(self, graph: GraphProto) -> None:
+        known = {*onnx_frontend._get_convert_map(), *CONVERTERS, "If", "Constant"}
+        if unknown := sorted({node.op_type for node in graph.node} - known):
+            raise UnsupportedError(f"ONNX operators that can't be imported: {', '.join(unknown)}")
+
     def _convert_operator(self, op_name: str, inputs: Sequence, attrs: dict, opset: int) -> relax.Expr:
         where = attrs.get("tvm_custom", {}).get("name") or op_name
         if attrs.get("training_mode"):
@@ -115,9 +94,6 @@ def load(model: ModelProto, options: ImportOptions) -> Model:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             mod = importer.from_onnx(graph, opset)
-    except tvm.error.OpNotImplemented as error:
-        ops = str(error).strip().splitlines()[-1].rpartition(": ")[2]
-        raise UnsupportedError(f"ONNX operators that can't be imported: {ops}") from error
     except Exception:
         # Without this the builder complains on stderr that it was destroyed in the middle of a block.
         with contextlib.suppress(Exception):
