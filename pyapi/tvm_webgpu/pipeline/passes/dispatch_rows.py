@@ -111,6 +111,10 @@ class _Dispatcher(PyExprMutator):
 
     def _sorted(self, call: relax.Call, descending: bool, wanted: str, kept: tirx.IntImm | None) -> relax.Expr:
         operand, axis = self.rows(call)
+        if any(isinstance(dim, tirx.IntImm) and int(dim) == 0 for dim in operand.ty.shape):
+            types = list(call.ty.fields) if isinstance(call.ty, relax.TupleType) else [call.ty]
+            empty = [relax.op.zeros(t.shape, str(t.dtype)) for t in types]
+            return relax.Tuple(empty) if isinstance(call.ty, relax.TupleType) else empty[0]
         operand = self.comparable(operand) if wanted == "indices" else operand
         shape = parameters(operand.ty.shape)
         count = shape[axis] if kept is None else kept
@@ -166,6 +170,10 @@ REWRITES: dict[str, Callable[[_Dispatcher, relax.Call], relax.Expr]] = {
     "relax.argsort": lambda self, call: self.argsort(call),
     "relax.topk": lambda self, call: self.topk(call),
     "relax.median": lambda self, call: self.median(call),
+    # TVM has no code for it.
+    "relax.ewise_fma": lambda self, call: relax.op.add(
+        self.emit(relax.op.multiply(call.args[0], call.args[1])), call.args[2]
+    ),
     **SCATTERS,
 }
 

@@ -38,7 +38,9 @@ class _Writer:
 
     def groups(self, ranks: relax.Expr, length: tvm.tirx.Expr, name: str) -> tuple[tvm.tirx.Var, relax.Var, relax.Var]:
         """For ranks 1, 1, 2, 3, 3, ... (or 0, 0, 1, ...): the last, and where each from 1 on begins and ends."""
-        last = self(relax.op.strided_slice(ranks, [0], [length - 1], [length]))
+        # A 0 in front, for where there are no ranks at all.
+        known = self(relax.op.concat([relax.const([0], INDEX), ranks], axis=0))
+        last = self(relax.op.strided_slice(known, [0], [length], [length + 1]))
         count = self.extent(last, name)
         wanted = self(relax.op.arange(1, count + 1, 1, INDEX))
         begins = self(relax.op.bucketize(wanted, ranks, out_int32=False, right=False))
