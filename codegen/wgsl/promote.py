@@ -5,7 +5,8 @@ Compilers that leave variables in memory (glslang, and most others without an op
     store i, start; branch header        header: loop merge; branch test        test: if load i < n: body, else: merge
     body: ... load i ...                 next: store i, load i + step; branch header
 
-Where nothing else touches the variable, its loads inside the loop are the phi, and the header takes the test in.
+Where nothing else touches the variable, its loads inside the loop are the phi, and the header takes the test in; the
+latter also where a phi counts already.
 """
 
 from __future__ import annotations
@@ -32,8 +33,6 @@ def promote(module: Module, function: Function) -> None:
     if not any(block.merge is not None and block.merge.op == "LoopMerge" for block in function.blocks.values()):
         return
     variables = dict(_variables(module, function))
-    if not variables:
-        return
     preds = structure.predecessors(function)
     for block in list(function.blocks.values()):
         if block.merge is not None and block.merge.op == "LoopMerge" and block.label in preds:
@@ -66,31 +65,58 @@ def _loop(
     test, inside = _test(function, header, preds), counters.loop_blocks(function, header)
     # They may be entered by the header only.
     closed = all(set(preds[label]) <= inside for label in inside if label != header.label)
-    if test is None or test.end is None or header.merge is None or not closed:
-        return
     entries = [label for label in preds[header.label] if label not in inside]
     backs = [label for label in preds[header.label] if label in inside]
-    if len(entries) != 1 or len(backs) != 1 or header.merge.args[0] not in test.end.args[1:3]:
+    if test is None or not closed or len(entries) != 1 or len(backs) != 1:
         return
-    condition = next((inst for inst in test.body if inst.id == test.end.ids[0]), None)
+    condition = next((inst for inst in test.body if inst.id == test.branch.ids[0]), None)
+    if condition is not None and not {phi.id for phi in header.phis}.isdisjoint(condition.ids):
+        _merge(function, header, test)
+        return
     read = {inst.id: inst.args[0] for inst in test.body if inst.op == "Load" and inst.args[0] in variables}
     for id in condition.ids if condition is not None and condition.args == condition.ids else ():
         if id in read and _counts(function, variables[read[id]], inside, entries[0], _last(function, preds, backs[0])):
             assert condition is not None
-            if test is not header:
-                _merge(function, header, test)
+            _merge(function, header, test)
             _replace(module, header, condition, variables.pop(read[id]), (entries[0], backs[0]))
             return
 
 
-def _test(function: Function, header: Block, preds: dict[int, list[int]]) -> Block | None:
-    """The block with the loop's test: the header, or the only one behind it."""
-    test = header
-    if header.end is not None and header.end.op == "Branch":
-        test = function.blocks[header.end.args[0]]
-        if preds[test.label] != [header.label] or test.phis or test.merge is not None:
+@dataclass
+class _Test:
+    """What a loop does up to its test: instructions, the branch with the loop's merge block as a target, the blocks."""
+
+    body: list[Instruction]
+    branch: Instruction
+    blocks: list[int]
+
+
+def _test(function: Function, header: Block, preds: dict[int, list[int]]) -> _Test | None:
+    """From the header along blocks that only lead on; ``if test { body } else { break }`` counts as a test, too."""
+    assert header.merge is not None
+    leave, at, blocks, body = header.merge.args[0], header, list[int](), list(header.body)
+    while at.end is not None and at.end.op == "Branch":
+        target = at.end.args[0]
+        if preds[target] != [at.label] or target in header.merge.args[:2] or function.blocks[target].phis:
             return None
-    return test if test.end is not None and test.end.op == "BranchConditional" else None
+        at = function.blocks[target]
+        blocks.append(target)
+        body += at.body
+    if at.end is None or at.end.op != "BranchConditional" or leave not in function.blocks:
+        return None
+    arms = []
+    for label in at.end.args[1:3]:
+        arm = function.blocks[label]
+        empty = not arm.body and not arm.phis and preds[label] == [at.label]
+        if empty and label != leave and arm.end is not None and arm.end.op == "Branch" and arm.end.args[0] == leave:
+            blocks.append(label)
+            label = leave
+        arms.append(label)
+    merges = [at.merge.args[0]] if at.merge is not None and at is not header else []
+    if arms.count(leave) != 1 or function.blocks[leave].phis or not set(merges) <= set(arms):
+        return None
+    end = at.end
+    return _Test(body, Instruction(end.op, 0, 0, (end.args[0], *arms), end.offset, end.ids), blocks)
 
 
 def _last(function: Function, preds: dict[int, list[int]], back: int) -> int:
@@ -120,14 +146,14 @@ def _counts(function: Function, uses: _Uses, inside: set[int], entry: int, back:
     )  # fmt: skip
 
 
-def _merge(function: Function, header: Block, test: Block) -> None:
-    """Puts the block with the test into the header, which leads to it alone."""
-    header.body += test.body
-    header.end = test.end
-    del function.blocks[test.label]
+def _merge(function: Function, header: Block, test: _Test) -> None:
+    """Puts what leads to the test into the header."""
+    header.body, header.end = test.body, test.branch
+    for label in test.blocks:
+        del function.blocks[label]
     for block in function.blocks.values():
         for phi in block.phis:
-            renamed = [header.label if i % 2 and arg == test.label else arg for i, arg in enumerate(phi.args)]
+            renamed = [header.label if i % 2 and arg in test.blocks else arg for i, arg in enumerate(phi.args)]
             phi.args = tuple(renamed)
 
 

@@ -230,6 +230,10 @@ class _Builder:
                 m.constants[inst.id] = inst
                 self.constants.add(inst)
 
+    def _is_comment(self, inst: Instruction) -> bool:
+        """Whether an instruction says nothing about what the module does, and so may stand anywhere."""
+        return inst.op == "ExtInst" and self.m.imports.get(inst.args[0], "").startswith("NonSemantic.")
+
     def _decorate(self, target: dict[str, tuple[int, ...]], number: int, operands: tuple[int, ...]) -> None:
         name = grammar.DECORATIONS.get(number)
         if name is not None:
@@ -320,6 +324,8 @@ class _Builder:
     def _in_function(self, inst: Instruction) -> None:
         function, block = self.function, self.block
         assert function is not None
+        if self._is_comment(inst):
+            return
         if inst.type:
             self._typed(inst)
         if block is None:
