@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 from tvm import tirx
 
-from . import rule_product
+from . import rule_product, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 
@@ -16,8 +16,18 @@ def signature(func: tirx.PrimFunc, limits: Limits) -> Hashable | None:
 
     None where nothing is known of the function: its schedule may be another for every size.
     """
-    try:
-        product, plan = rule_product.choose(func, limits)
-    except (NotApplicable, *PRIMITIVE_ERRORS):
-        return None
+    for kind in (_product, _window):
+        try:
+            return kind(func, limits)
+        except (NotApplicable, *PRIMITIVE_ERRORS):
+            continue
+    return None
+
+
+def _product(func: tirx.PrimFunc, limits: Limits) -> Hashable:
+    product, plan = rule_product.choose(func, limits)
     return ("product", plan, product.operand_y.along, product.operand_x.along, product.vector_store)
+
+
+def _window(func: tirx.PrimFunc, limits: Limits) -> Hashable:
+    return ("window", windows.choose(func, limits)[1])

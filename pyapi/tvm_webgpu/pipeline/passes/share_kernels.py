@@ -51,11 +51,17 @@ def ShareKernels(target: Target) -> tvm.transform.Pass:
     def transform(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         limits = schedule.Limits.of(target)
         outputs = _outputs_of_called(mod)
-        groups: dict[Hashable, list[GlobalVar]] = {}
+        alike: dict[tuple[int, int], list[GlobalVar]] = {}
         for gvar, func in sorted(mod.functions.items(), key=lambda item: item[0].name_hint):
-            if gvar in outputs and _is_static(func) and (kind := schedule.signature(func, limits)) is not None:
-                key = (tvm_ffi.structural_hash(_skeleton(func), map_free_vars=True), kind, outputs[gvar])
-                groups.setdefault(key, []).append(gvar)
+            if gvar in outputs and _is_static(func):
+                key = (tvm_ffi.structural_hash(_skeleton(func), map_free_vars=True), outputs[gvar])
+                alike.setdefault(key, []).append(gvar)
+        # Looking at a schedule takes longer than all else, so only where there is something to share with.
+        groups: dict[Hashable, list[GlobalVar]] = {}
+        for (text, count), gvars in alike.items():
+            for gvar in gvars if len(gvars) > 1 else ():
+                if (kind := schedule.signature(mod[gvar], limits)) is not None:
+                    groups.setdefault((text, count, kind), []).append(gvar)
         found = [_share(mod, members, outputs[members[0]], limits) for members in groups.values() if len(members) > 1]
         return _replace(mod, [group for group in found if group is not None])
 
