@@ -1,6 +1,9 @@
 """How exact functions of floats are: the worst error of each, on a device or on the wasm host, beside its bound.
 
-    python -m tests.operators.accuracy [--swiftshader vk_swiftshader_icd.json] [--output docs/accuracy.md]
+    python -m tests.operators.accuracy --measure wgpu --device "NVIDIA H100" --rows rows.jsonl
+    python -m tests.operators.accuracy --measure wgpu,node,host --rows rows.jsonl --output docs/accuracy.md
+
+The first measures one device, the second others and writes the page with all that is in the rows.
 
 An error is counted in units in the last place (ulp) of the exact result in float32, and compared with a bound that is
 no worse than what WGSL promises of its own functions (https://www.w3.org/TR/WGSL/#floating-point-accuracy).
@@ -9,17 +12,18 @@ no worse than what WGSL promises of its own functions (https://www.w3.org/TR/WGS
 from __future__ import annotations
 
 import argparse
+import json
 import math
-import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import special
 from tvm import relax
 
-from .runner import compile_cases, in_node, in_python
+from .runner import RUNNERS, compile_cases
 from .spec import Case, In, Row
 
 R = relax.op
@@ -272,21 +276,42 @@ def page(columns: Mapping[str, Mapping[str, Measured]]) -> str:
     return HEAD + "\n".join([*lines, *(["", *wrong] if wrong else [])]) + "\n"
 
 
-def main() -> None:
-    """Measures the Python executor's device, Node's on SwiftShader, and the host."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--swiftshader", help="the file that describes SwiftShader as a Vulkan driver")
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
+COLUMNS = {"wgpu": "wgpu", "node": "Dawn", "host": "wasm host"}
+
+
+def measured(what: str) -> Mapping[str, Measured]:
+    """The measurements on `wgpu` or `node`, on what VK_DRIVER_FILES names, or on the wasm `host`."""
     from .host import host_results  # which itself takes the cases from here
 
-    package = compile_cases(cases())
-    columns = {"wgpu": measure_all(in_python(package, inputs()))}
-    if options.swiftshader:
-        os.environ["VK_DRIVER_FILES"] = options.swiftshader
-        columns["Dawn on SwiftShader"] = measure_all(in_node(package, inputs()))
-    columns["wasm host"] = measure_all(host_results())
-    text = page(columns)
+    if what == "host":
+        return measure_all(host_results())
+    return measure_all(RUNNERS[what](compile_cases(cases()), inputs()))
+
+
+def read(rows: Path) -> dict[str, dict[str, Measured]]:
+    """The columns in a file of rows: of one that was measured twice, the last."""
+    columns: dict[str, dict[str, Measured]] = {}
+    for line in rows.read_text().splitlines() if rows.exists() else ():
+        row = json.loads(line)
+        column = columns.setdefault(row["column"], {})
+        column[row["function"]] = Measured(row["ulps"], row["share"], tuple(row["at"]), tuple(row["wrong"]))
+    return columns
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", default="", help=f"some of {','.join(COLUMNS)}, on what VK_DRIVER_FILES names")
+    parser.add_argument("--device", default="", help="the driver's name, for the heads of columns")
+    parser.add_argument("--rows", type=Path, required=True, help="a file that measurements are added to")
+    parser.add_argument("--output", type=Path, help="the page to write from the rows")
+    options = parser.parse_args(argv)
+    for what in filter(None, options.measure.split(",")):
+        name = COLUMNS[what] + (f", {options.device}" if options.device and what != "host" else "")
+        with options.rows.open("a") as file:
+            for function, found in measured(what).items():
+                file.write(json.dumps({"column": name, "function": function, **asdict(found)}) + "\n")
+    text = page(read(options.rows))
     if options.output:
         options.output.write_text(text)
     else:
@@ -294,4 +319,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
