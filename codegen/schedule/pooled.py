@@ -82,6 +82,8 @@ def recognise(func: tirx.PrimFunc) -> Pooled:
     if not 2 <= len(blocks) <= 3 or not all("R" in sort for sort in letters[:2]) or "R" in "".join(letters[2:]):
         raise NotApplicable("not a product, a sum and elementwise work")
     main, total = sch.get(blocks[0]), sch.get(blocks[1])
+    if not isinstance(main.body, tirx.BufferStore):
+        raise NotApplicable("not one result")
     term, iterators = _summed(main, total)
     buffer, indices, finish = stored(sch, blocks[1], blocks[2] if len(blocks) == 3 else None)
     kept, summed = (

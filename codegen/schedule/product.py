@@ -190,6 +190,8 @@ def _contiguous_variable(output: tvm.ir.TensorRegion, spatial: list[tirx.IterVar
 def stored(sch: s_tir.Schedule, main: SBlockRV, epilogue: SBlockRV | None) -> Stored:
     """What a block's results become in the block behind it. Raises NotApplicable where that is not one by one."""
     body = sch.get(main).body
+    if not isinstance(body, tirx.BufferStore):
+        raise NotApplicable("not one result")
     if epilogue is None:
         return body.buffer, tuple(body.indices), lambda value: value
     target = sch.get(epilogue)
