@@ -173,6 +173,8 @@ class FunctionWriter(SubgroupInstructions):
         type = self.m.type_of(inst.id, inst)
         if not isinstance(type, types.Pointer) or type.storage != "Function":
             raise invalid(inst, "a variable in a function must have the storage class Function")
+        if not types.sized(type.pointee):
+            raise invalid(inst, "a variable whose size is not known")
         if inst.id not in self.usage.count:
             return
         name = self.names.make(self.m.names.get(inst.id, ""), "v")

@@ -241,6 +241,8 @@ class _Builder:
 
     def _typed(self, inst: Instruction) -> None:
         type = self.m.type_at(inst.type, inst)
+        if not types.sized(type):
+            raise invalid(inst, "a value whose size is not known")
         self.m.value_types[inst.id] = type
 
     def _type(self, inst: Instruction) -> None:
@@ -279,9 +281,14 @@ class _Builder:
                 if inst.op == "TypeArray":
                     length_id = args[1]
                     length = self._length(inst, length_id)
+                if not types.sized(elem):
+                    raise invalid(inst, "elements whose size is not known")
                 made = types.Array(elem, length, length_id, m.decoration(inst.id, "ArrayStride"), elem.depth + 1)
             case "TypeStruct":
                 members = tuple(at(id) for id in args)
+                inner = [type for type in members if isinstance(type, types.Struct)]
+                if not all(map(types.sized, (*members[:-1], *inner))):
+                    raise invalid(inst, "a runtime array that is not the last member of a buffer's block")
                 made = types.Struct(inst.id, members, 1 + max((t.depth for t in members), default=0))
             case "TypePointer":
                 pointee = at(args[1])

@@ -93,6 +93,12 @@ F16 = Scalar("float", 16)
 F64 = Scalar("float", 64)
 
 
+def sized(type: Type) -> bool:
+    """Whether the size is known: neither a runtime array nor a struct that ends in one (it can't stand elsewhere)."""
+    last = type.members[-1] if isinstance(type, Struct) and type.members else type
+    return not isinstance(last, Array) or last.length is not None
+
+
 def is_wide(type: Type) -> bool:
     """Whether it is, or is a vector of, numbers of 64 bits: pairs of u32 here, low word first."""
     scalar = type.elem if isinstance(type, Vector) else type

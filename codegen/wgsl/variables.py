@@ -75,6 +75,8 @@ class Variables:
 
     def _declare(self, inst: Instruction) -> Place:
         pointer = self._pointer(inst.id)
+        if not types.sized(pointer.pointee) and not self._is_storage(inst.id):
+            raise invalid(inst, "memory whose size is not known outside of storage buffers")
         match pointer.storage:
             case "Input":
                 return Place("", pointer.pointee, None, inst.id)
