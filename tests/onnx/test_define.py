@@ -225,3 +225,44 @@ def test_infinities_of_one_sign(signs: tuple[int, int]) -> None:
     feeds = {"x": np.array([np.inf, -np.inf, 1, np.nan], np.float32)}
     node = make_node("IsInf", ["x"], ["y"], detect_negative=signs[0], detect_positive=signs[1])
     check(model([node], feeds, [("y", TensorProto.BOOL)]), feeds, "")
+
+
+@pytest.mark.parametrize(
+    "parts, options",
+    [(1, {}), (2, {}), (1, {"onesided": 1}), (2, {"inverse": 1}), (2, {"inverse": 1, "length": 5}), (1, {"length": 8})],
+)
+def test_fourier_transforms(parts: int, options: dict) -> None:
+    feeds = {"x": floats(2, 6, 3, parts)}
+    options = dict(options)
+    constants = [("length", np.array(options.pop("length")))] if "length" in options else []
+    node = make_node("DFT", ["x", *(name for name, _ in constants)], ["y"], axis=1, **options)
+    check(model([node], feeds, [("y", TensorProto.FLOAT)], constants), feeds, "DFT")
+
+
+@pytest.mark.parametrize("length", [6, 7])
+def test_the_inverse_of_half_a_transform_is_real(length: int) -> None:
+    x = RANDOM.standard_normal((2, length)).astype(np.float32)
+    half = np.fft.rfft(x)
+    feeds = {"x": np.stack([half.real, half.imag], -1).astype(np.float32)}
+    node = make_node("DFT", ["x", "length"], ["y"], inverse=1, onesided=1)
+    before = model([node], feeds, [("y", TensorProto.FLOAT)], [("length", np.array(length))], opset=20)
+    (got,) = ReferenceEvaluator(prepare(before, {}, {})).run(None, feeds)
+    np.testing.assert_allclose(got[..., 0], x, atol=1e-6)
+
+
+def test_fourier_transforms_of_frames() -> None:
+    feeds = {"x": floats(2, 20, 1)}
+    constants = [("step", np.array(3)), ("window", np.hanning(8).astype(np.float32)), ("length", np.array(8))]
+    node = make_node("STFT", ["x", *(name for name, _ in constants)], ["y"])
+    check(model([node], feeds, [("y", TensorProto.FLOAT)], constants), feeds, "STFT")
+
+
+def test_quantised_blocks() -> None:
+    feeds = {"x": floats(4, 6), "scale": RANDOM.uniform(0.01, 0.1, (2, 6)).astype(np.float32)}
+    feeds["zero"] = RANDOM.integers(-9, 9, (2, 6)).astype(np.int8)
+    nodes = [
+        make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], axis=0, block_size=2),
+        make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"], axis=0, block_size=2),
+    ]
+    before = model(nodes, feeds, [("q", TensorProto.INT8), ("y", TensorProto.FLOAT)], opset=21)
+    check(before, feeds, "QuantizeLinear")

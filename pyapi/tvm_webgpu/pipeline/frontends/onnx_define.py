@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tvm_webgpu.pipeline.frontends.onnx_body import Body, Definition
+from tvm_webgpu.pipeline.frontends.onnx_fourier import dft, stft
 from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
 from tvm_webgpu.pipeline.frontends.onnx_resize import resize
 
@@ -149,6 +150,41 @@ def qlinear_matmul(body: Body) -> Sequence[str]:
     return [_requantised(body, sums, body.Mul(scale(1), scale(4)), 6, 7, like=0)]
 
 
+def _of_blocks(body: Body, index: int) -> str:
+    """A scale or zero point for each element, from those of its block."""
+    axis = body.attr("axis", 1) % len(body.dims(0))
+    blocks = np.arange(body.extent(0, axis)) // body.attr("block_size")
+    return body.Gather(body.input(index), blocks, axis=axis)
+
+
+def dequantize_blocks(body: Body) -> Sequence[str] | None:
+    """Scales and zero points of blocks along an axis; TVM has those of whole axes."""
+    if not body.attr("block_size", 0):
+        return None
+    kind = body.attr("output_dtype", 0) or body.dtype(1)
+    value = body.Cast(body.input(0), to=FLOAT)
+    if body.has(2):
+        value = body.Sub(value, body.Cast(_of_blocks(body, 2), to=FLOAT))
+    return [body.Cast(body.Mul(value, body.Cast(_of_blocks(body, 1), to=FLOAT)), to=kind)]
+
+
+def quantize_blocks(body: Body) -> Sequence[str] | None:
+    """Scales and zero points of blocks along an axis; whole numbers of 8 bits or more."""
+    from onnx import TensorProto, helper
+
+    if not body.attr("block_size", 0):
+        return None
+    kind = body.dtype(2) if body.has(2) else body.attr("output_dtype", 0) or TensorProto.UINT8
+    if kind not in (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16):
+        return None
+    value = body.Round(body.Div(body.Cast(body.input(0), to=FLOAT), body.Cast(_of_blocks(body, 1), to=FLOAT)))
+    if body.has(2):
+        value = body.Add(value, body.Cast(_of_blocks(body, 2), to=FLOAT))
+    bounds = np.iinfo(helper.tensor_dtype_to_np_dtype(kind))
+    low, high = (np.array(bound, np.float32) for bound in (bounds.min, bounds.max))
+    return [body.Cast(body.Min(body.Max(value, low), high), to=kind)]
+
+
 def binarizer(body: Body) -> Sequence[str]:
     """1 above the threshold, else 0."""
     threshold = body.scalar(body.attr("threshold", 0.0), 0)
@@ -277,6 +313,8 @@ DEFINED: Mapping[str, Definition] = {
     "Binarizer": binarizer,
     "ConvInteger": conv_integer,
     "ConvTranspose": conv_transpose,
+    "DFT": dft,
+    "DequantizeLinear": dequantize_blocks,
     "Dropout": dropout,
     "Elu": elu,
     "Expand": expand,
@@ -288,9 +326,11 @@ DEFINED: Mapping[str, Definition] = {
     "Pow": power,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
+    "QuantizeLinear": quantize_blocks,
     "RMSNormalization": rms_normalization,
     "Resize": resize,
     "ReverseSequence": reverse_sequence,
+    "STFT": stft,
     "SpaceToDepth": space_to_depth,
     "Upsample": resize,
     **{name: recurrent(cell) for name, cell in CELLS.items()},
