@@ -97,9 +97,11 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[direct.Work, Window]:
         raise NotApplicable("not a small window")
     planes = outer.extent
     known = isinstance(planes, int) or ATTRIBUTE in (func.attrs or {})
-    sizes = Sizes(*(typical(func, extent, 1) for extent in (planes, _number(height), _number(width))), steps)
-    if not known or sizes.planes > MAX_PLANES:
-        raise NotApplicable("too many planes for the grid, or who knows how many")
+    sizes = Sizes(typical(func, planes, 1), typical(func, _number(height), 1), typical(func, _number(width), 1), steps)
+    if not known or not 0 < sizes.planes <= MAX_PLANES:
+        raise NotApplicable("no planes, too many for the grid, or who knows how many")
+    if sizes.height * sizes.width == 0:
+        raise NotApplicable("planes without results")
     for row in PATCHES:
         if row.fits(sizes, limits) and divides(row.rows, _number(height)) and divides(row.cols, _number(width)):
             tiles = sizes.height * sizes.width // (row.rows * row.cols)
