@@ -17,7 +17,7 @@ from .builder import Index, i64
 # What an element is compared as; floats go by their bits (`order_key`).
 KEYS = {
     "float32": "int32", "float16": "int32", "bfloat16": "int32", "int64": "int64", "uint64": "uint64",
-    "uint32": "uint32",
+    "uint32": "uint32", "float64": "int64",
 }  # fmt: skip
 KEY_BYTES = {"int32": 4, "uint32": 4, "int64": 8, "uint64": 8}
 
@@ -84,15 +84,15 @@ def order_key(value: tirx.Expr, descending: bool = False, nan_first: bool | None
         key = value if dtype == kind else tirx.Cast(kind, value)
         return tirx.bitwise_not(key) if descending else key
     first = descending if nan_first is None else nan_first
-    wide = value if dtype == "float32" else tirx.Cast("float32", value)
-    bits = tirx.call_intrin("int32", "tirx.reinterpret", wide)
-    size = tirx.bitwise_and(bits, tirx.const(0x7FFFFFFF, "int32"))
+    infinity = 0x7FF << 52 if kind == "int64" else 0xFF << 23
+    wide = value if dtype in ("float32", "float64") else tirx.Cast("float32", value)
+    bits = tirx.call_intrin(kind, "tirx.reinterpret", wide)
+    size = tirx.bitwise_and(bits, tvm.tirx.max_value(kind))
     # Negative floats grow as their bits fall.
     key = tirx.Select(bits < 0, -size, size)
     if descending:
         key = -key
-    extreme = tirx.const(-(2**31) if first else 2**31 - 1, "int32")
-    return tirx.Select(size > tirx.const(0x7F800000, "int32"), extreme, key)
+    return tirx.Select(size > tirx.const(infinity, kind), least(kind) if first else most(kind), key)
 
 
 def least(dtype: str) -> tirx.Expr:

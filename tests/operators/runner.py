@@ -20,7 +20,7 @@ from .values import make
 # Entries of a package: one that can't be compiled takes the others of its package with it, and they are tried again.
 TOGETHER = 24
 # Below the least normal number WGSL may flush to zero.
-LEAST = {"float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
+LEAST = {"float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126, "float64": 2.0**-1022}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from tvm import relax
 
-FLOATS = ("float32", "float16", "bfloat16")
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = ("int32", "uint32", "int8", "uint8", "int64")
@@ -20,7 +20,7 @@ EVERY = (*NUMBERS, "bool")
 STORED = (*FLOATS, *SIGNED, *UNSIGNED, "bool")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 # Half a unit in the last place, as a relative error.
-ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float64": 2.0**-53}
 
 
 def dtype_of(name: str) -> np.dtype:

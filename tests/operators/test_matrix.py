@@ -24,7 +24,7 @@ def test_operators_give_what_numpy_gives(group):
 
 
 def test_operators_in_node():
-    cases = [case for case in sample() if case.dtype != "bfloat16"]
+    cases = [case for case in sample() if case.dtype not in ("bfloat16", "float64")]
     assert not problems(run_cases(cases[::NODE_STEP], runner=in_node))
 
 
