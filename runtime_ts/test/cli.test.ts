@@ -8,12 +8,13 @@ import { after, before, describe, test } from "node:test";
 import type { JobReport } from "../src/cli/job.ts";
 import { readNpy, writeNpy } from "../src/cli/npy.ts";
 import type { CpuTensor } from "../src/index.ts";
-import { FIXTURE, rejects, ROOT } from "./support.ts";
+import { FIXTURE, ROOT, cleanUp, packageWithVariants, rejects } from "./support.ts";
 
 const CLI = join(ROOT, "dist/node_cli.mjs");
 let folder: string;
 before(async () => { folder = await mkdtemp(join(tmpdir(), "tvm-webgpu-cli-")); });
 after(() => rm(folder, { recursive: true }));
+after(cleanUp);
 
 const X: CpuTensor = { dtype: "float32", shape: [2, 4], data: Float32Array.of(0, 1, 2, 3, 4, 5, 6, 7) };
 const Y = Float32Array.of(1, 3, 5, 7, 5, 7, 9, 11);
@@ -100,6 +101,18 @@ for (const flags of [[], ["--browser"]]) {
     assert.deepEqual((await saved("out/y.npy")).data, Y);
     assert.deepEqual((await saved("value.npy")).data, Int32Array.of(7, 5));
     assert.equal((await saved("z.npy")).data[3], 3 + 4 * 4);
+  });
+
+  test(`the variant that is asked for runs in ${where}`, async () => {
+    const input = `x=${await save("x.npy", X)}`;
+    const varied = await packageWithVariants({ small: {}, none: { features: ["warp-drive"] } });
+    const run = (...more: string[]): ReturnType<typeof cli> => cli(varied, "--input", input, "--json", ...more, ...flags);
+    for (const name of ["small", "baseline"]) {
+      const { status, stdout, stderr } = await run("--variant", name);
+      assert.equal(status, 0, stderr);
+      assert.equal((JSON.parse(stdout) as JobReport).variant, name);
+    }
+    assert.match((await run("--variant", "none")).stderr, /^UnsupportedError: .*feature "warp-drive"/m);
   });
 
   test(`an error in ${where} has one line and status 1`, async () => {

@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="node",
         help="Node with Dawn (default), headless Chromium, or wasmtime and wgpu",
     )
+    parser.add_argument(
+        "--variant", metavar="NAME", help='the variant to measure, or "baseline" (default: the best for this GPU)'
+    )
     parser.add_argument("--trace", metavar="FILE.json", help="write the launches as a Chrome trace")
     parser.add_argument("--json", metavar="FILE.json", help="write all figures as JSON")
 
@@ -123,8 +126,8 @@ def _measure_wgpu(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
         return (time.perf_counter() - start) * 1e3
 
     start = time.perf_counter()
-    with load(options.package) as executor:
-        report: Report = {"executor": "wgpu", "adapter": executor.adapter, "load_ms": elapsed(start), "ms": []}
+    with load(options.package, variant=options.variant) as executor:
+        report: Report = {"executor": "wgpu", "variant": executor.variant, "adapter": executor.adapter, "load_ms": elapsed(start), "ms": []}
         for _ in range(options.runs + 1):
             start = time.perf_counter()
             executor.run(inputs, entry.name)
@@ -144,7 +147,10 @@ def _measure_node(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
             files[name] = f"{index}.npy" if isinstance(value, np.ndarray) else value
         run: Report = {"entry": entry.name, "inputs": files, "repeat": options.runs + 1}
         run["profile"] = {"runs": min(options.runs, 10), **({"trace": "trace.json"} if options.trace else {})}
-        (folder / "job.json").write_text(json.dumps({"package": str(Path(options.package).absolute()), "runs": [run]}))
+        job = {"package": str(Path(options.package).absolute()), "runs": [run]}
+        if options.variant:
+            job["variant"] = options.variant
+        (folder / "job.json").write_text(json.dumps(job))
         command = ["node", str(runtime_bundle() / "node_cli.mjs"), "--job", str(folder / "job.json"), "--json"]
         command += ["--browser"] if options.executor == "browser" else []
         try:
@@ -161,6 +167,7 @@ def _measure_node(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
     keys = ("ms", "dispatches", "submits", "memory", "profile")
     return {
         "executor": options.executor,
+        "variant": report["variant"],
         "adapter": report["adapter"],
         "load_ms": report["load_ms"],
         **{key: measured[key] for key in keys},
@@ -176,7 +183,7 @@ def show(report: Report) -> None:
     first, *later = report["ms"]
     times = sorted(later)
     console.print(
-        f"[bold]{report['package']}[/], {report['entry']}, {report['executor']} on {report['adapter']}\n"
+        f"[bold]{report['package']}[/], {report['entry']}, variant {report['variant']}, {report['executor']} on {report['adapter']}\n"
         f"load {report['load_ms']:.0f} ms, first run {first:.2f} ms; then {times[len(times) // 2]:.2f} ms "
         f"({times[0]:.2f} to {times[-1]:.2f} in {len(times)} runs), from arrays to arrays"
     )

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         metavar="NAME",
-        help='the variant to run, or "baseline" (default: the best for this GPU; wgpu only)',
+        help='the variant to run, or "baseline" (default: the best for this GPU)',
     )
     parser.add_argument(
         "--executor", choices=("wgpu", "node"), default="wgpu", help="wasmtime and wgpu (default), or Node with Dawn"
@@ -61,9 +61,7 @@ def main(options: argparse.Namespace) -> int:
     inputs = read_inputs(entry, options.input)
     targets = _parse_outputs(entry, options.output)
     if options.executor == "node":
-        if options.variant:
-            raise InputError("--variant is for --executor wgpu; Node runs the best that its device can")
-        outputs = _run_node(options.package, entry, inputs)
+        outputs = _run_node(options.package, entry, inputs, options.variant)
     else:
         outputs = _run_wgpu(options.package, entry, inputs, options.variant)
     for name, path in targets.items():
@@ -160,12 +158,13 @@ def _run_wgpu(directory: str, entry: Entry, inputs: Mapping[str, Value], variant
     return load(directory, variant=variant).run(dict(inputs), entry=entry.name)
 
 
-def _run_node(directory: str, entry: Entry, inputs: Mapping[str, Value]) -> Mapping[str, object]:
+def _run_node(directory: str, entry: Entry, inputs: Mapping[str, Value], variant: str | None) -> Mapping[str, object]:
     from tvm_webgpu.serve import runtime_bundle
 
     script = runtime_bundle() / "node_cli.mjs"
     with tempfile.TemporaryDirectory() as scratch:
         arguments = ["node", str(script), "run", str(directory), "--entry", entry.name]
+        arguments += ["--variant", variant] if variant else []
         tensors = [spec.name for spec in entry.outputs if spec.kind == "tensor"]
         outputs = {name: Path(scratch, f"out{index}.npy") for index, name in enumerate(tensors)}
         for index, (name, value) in enumerate(inputs.items()):

@@ -10,6 +10,8 @@ import { readNpy, writeNpy } from "./npy.ts";
 export interface Job {
   /** The package's folder. */
   readonly package: string;
+  /** Of the package; the best for this GPU if left out. */
+  readonly variant?: string;
   readonly runs: readonly JobRun[];
 }
 
@@ -29,7 +31,8 @@ export type JobInput = string | number | { readonly run: number; readonly output
 
 export interface JobReport {
   readonly package: string;
-  /** The graphics adapter. */
+  /** The variant that was run, "baseline" for the one that needs least; and the graphics adapter. */
+  readonly variant: string;
   readonly adapter: string;
   /** Wall time of loading: files, shaders, parameters. */
   readonly load_ms: number;
@@ -59,7 +62,10 @@ export async function runJob(
   job: Job, location: string | URL, files: JobFiles, options: LoadOptions = {},
 ): Promise<JobReport> {
   const start = performance.now();
-  const model = await loadModel(location, options);
+  const { variant } = job;
+  // What is run once only is not worth running before.
+  const warmUp = job.runs.some(({ repeat = 1 }) => repeat > 1);
+  const model = await loadModel(location, { warmUp, ...options, ...(variant === undefined ? {} : { variant }) });
   try {
     const load_ms = performance.now() - start;
     const kept: Readonly<Record<string, Input>>[] = [];
@@ -71,7 +77,7 @@ export async function runJob(
     }
     const { vendor, architecture, description } = model.device.adapterInfo;
     const adapter = [vendor, architecture, description].filter(Boolean).join(", ");
-    return { package: model.name, adapter, load_ms, runs };
+    return { package: model.name, variant: model.loading.variant, adapter, load_ms, runs };
   } finally {
     model.dispose();
   }

@@ -17,10 +17,11 @@ Runs the package in DIR with WebGPU: in Node with the npm package "webgpu" (Dawn
   --input NAME=VALUE   a .npy file, or a whole number for an input of kind int
   --output FILE        where to write the result as .npy; NAME=FILE if there is more than one
   --entry NAME         the entry function (default: main)
+  --variant NAME       the variant of the package, or "baseline" (default: the best for this GPU)
   --repeat N           run N times and report the times
   --job FILE           many runs in one process:
-                       {"package": DIR, "runs": [{"entry", "inputs": {NAME: FILE | INT | {"run": I, "output": NAME}},
-                       "outputs": {NAME: FILE}, "repeat"}]}; paths are relative to the job file
+                       {"package": DIR, "variant", "runs": [{"entry", "repeat", "outputs": {NAME: FILE},
+                       "inputs": {NAME: FILE | INT | {"run": I, "output": NAME}}}]}; paths are relative to the job file
   --browser            run in headless Chromium, through the npm package "playwright-core"
   --chromium PATH      the browser (default: $CHROMIUM or /usr/bin/chromium)
   --json               print the report as JSON
@@ -31,6 +32,7 @@ const OPTIONS = {
   input: { type: "string", multiple: true },
   output: { type: "string", multiple: true },
   entry: { type: "string" },
+  variant: { type: "string" },
   repeat: { type: "string" },
   job: { type: "string" },
   browser: { type: "boolean" },
@@ -101,7 +103,8 @@ async function readJob(values: Values, positionals: string[]): Promise<{ job: Jo
   if (!Number.isSafeInteger(repeat) || repeat < 1) throw new InputError(`--repeat ${values.repeat!}: no count`);
   const outputs = await namedOutputs(values, resolve(folder));
   const entry = values.entry === undefined ? {} : { entry: values.entry };
-  return { job: { package: folder, runs: [{ ...entry, inputs, outputs, repeat }] }, base: process.cwd() };
+  const variant = values.variant === undefined ? {} : { variant: values.variant };
+  return { job: { package: folder, ...variant, runs: [{ ...entry, inputs, outputs, repeat }] }, base: process.cwd() };
 }
 
 /** `--output FILE` is for the entry's first output. */
