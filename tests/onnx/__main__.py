@@ -54,13 +54,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--limit", type=float, default=120, help="seconds for one case")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where cases and results are kept")
     parser.add_argument("--report", action="store_true", help="only write docs/operators.md from what is known")
+    parser.add_argument("--device", default="Mesa's lavapipe", help="in the report: the GPU of wgpu and of backend gpu")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args(argv)
     os.nice(10)
     results = Results(options.folder / "results.jsonl")
     cases = collect_once(options.folder)
     if options.report:
-        report.write(cases, results)
+        report.write(cases, results, options.device)
         return 0
     order = breadth_first({name: case.op for name, case in cases.items() if re.search(options.filter, name)})
     for backend in options.backend.split(","):
