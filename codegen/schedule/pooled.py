@@ -36,6 +36,8 @@ def can_pool(product: tirx.PrimFunc, pool: tirx.PrimFunc, limits: Limits) -> boo
 
     `product` and `pool` are the functions before they are fused; `pool` takes the product's results only.
     """
+    if limits.software:  # a launch costs less there than a barrier
+        return False
     try:
         found = recognise_product(product)
         sch, blocks = open_schedule(pool)
