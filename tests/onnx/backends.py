@@ -126,13 +126,13 @@ class Built:
             yield {name: value for name, value in _named(case, inputs).items() if name not in self.fixed}
 
 
-def build(case: Case) -> Built:
+def build(case: Case, features: tuple[str, ...] = ()) -> Built:
     """Compiles a case as it is, or else with its small inputs (axes, sizes, ...) as constants.
 
     A Failure of the stage import or compile says why it can't be compiled as it is.
     """
     try:
-        return Built(_compile(case))
+        return Built(_compile(case, features))
     except Failure as failure:
         # Not the first input, which is the data, unless the others are none.
         inputs = list(_named(case, case.datasets[0][0]).items())
@@ -140,12 +140,12 @@ def build(case: Case) -> Built:
         if not small or len(case.datasets) > 1:
             raise
         try:
-            return Built(_compile(case, small), tuple(small))
+            return Built(_compile(case, features, small), tuple(small))
         except Failure:
             raise failure from None
 
 
-def _compile(case: Case, params: Mapping[str, object] | None = None) -> Package:
+def _compile(case: Case, features: tuple[str, ...], params: Mapping[str, object] | None = None) -> Package:
     reached = "import"
 
     def listen(phase: str, done: int, total: int) -> None:
@@ -154,7 +154,7 @@ def _compile(case: Case, params: Mapping[str, object] | None = None) -> Package:
 
     try:
         with stage("compile"):
-            return tvm_webgpu.compile(case.proto(), params=params, progress=listen)
+            return tvm_webgpu.compile(case.proto(), params=params, features=features, progress=listen)
     except Failure as failure:
         raise Failure(reached, failure.reason) from failure
 
@@ -177,14 +177,14 @@ def run_wgpu(case: Case) -> Outputs:
             return Outputs([list(executor.run(feeds).values()) for feeds in built.feeds(case)], built.fixed)
 
 
-def run_runtime(case: Case, host: str, driver: str, limit: float) -> Outputs:
+def run_runtime(case: Case, host: str, driver: str, features: tuple[str, ...] = ()) -> Outputs:
     """Our compiler, and the TypeScript runtime in Node with Dawn or in Chromium."""
     from .runtime import Lost, runtime
 
-    built = build(case)
+    built = build(case, features)
     try:
         with stage("run"):
-            values = runtime(host, driver).run(built.package, list(built.feeds(case)), limit)
+            values = runtime(host, driver).run(built.package, list(built.feeds(case)), RUN_LIMIT)
     except Failure as failure:
         if isinstance(failure.__cause__, Lost):
             raise Failure(failure.__cause__.how.how, "") from failure
@@ -195,8 +195,12 @@ def run_runtime(case: Case, host: str, driver: str, limit: float) -> Outputs:
 BACKENDS: dict[str, Backend] = {
     "llvm": llvm,
     "wgpu": run_wgpu,
-    "node": partial(run_runtime, host="node", driver=os.environ.get("SWIFTSHADER", SWIFTSHADER), limit=RUN_LIMIT),
-    "gpu": partial(run_runtime, host="node", driver=os.environ.get("VK_DRIVER_FILES", ""), limit=RUN_LIMIT),
-    "chromium": partial(run_runtime, host="chromium", driver="", limit=RUN_LIMIT),
+    "node": partial(run_runtime, host="node", driver=os.environ.get("SWIFTSHADER", SWIFTSHADER)),
+    "software": partial(
+        run_runtime, host="node", driver=os.environ.get("SWIFTSHADER", SWIFTSHADER), features=("software",)
+    ),
+    "gpu": partial(run_runtime, host="node", driver=os.environ.get("VK_DRIVER_FILES", "")),
+    "chromium": partial(run_runtime, host="chromium", driver="", features=("software",)),
 }
-"""`node` is Dawn on SwiftShader (or on what the variable of this name points to), `gpu` Dawn on the machine's GPU."""
+"""`node` is Dawn on SwiftShader (or on what the variable of this name points to), `software` there, too, but with the
+kernels that a package's variant for software GPUs has; `gpu` is Dawn on the machine's GPU."""

@@ -34,6 +34,7 @@ REASONS: tuple[tuple[str, str], ...] = (
 BACKENDS = (
     ("wgpu", "wasmtime + wgpu, {device}"),
     ("node", "Node + Dawn, SwiftShader"),
+    ("software", "the variant for software GPUs, the same"),
     ("gpu", "Node + Dawn, {device}"),
     ("chromium", "Chromium, SwiftShader"),
 )
