@@ -49,16 +49,20 @@ class NumberInstructions(CompositeInstructions):
     def op_BitFieldInsert(self, inst: Instruction) -> None:
         result = self.result_type(inst)
         args = [self.cast(*self.typed(id, inst), result) for id in inst.args[:2]]
-        args += [self._unsigned(id, inst) for id in inst.args[2:]]
+        args += self._bits(inst.args[2:], inst)
         self.define(inst, self.wrap(expr.call("insertBits", *self.runtime("", args)), result))
 
-    def _unsigned(self, id: int, inst: Instruction) -> Expr:
-        return self.unsigned(*self.typed(id, inst))
+    def _bits(self, ids: tuple[int, ...], inst: Instruction) -> list[Expr]:
+        """Offset and count; constants that reach past the word are an error in WGSL, undefined in SPIR-V."""
+        values = [self.unsigned(*self.typed(id, inst)) for id in ids]
+        if sum(self.t.constants.integer(id) or 0 for id in ids) <= 32:
+            return values
+        return [self.keep(value) if value.const else value for value in values]
 
     def _extract(self, inst: Instruction, signed: bool) -> None:
         value, type = self.typed(inst.args[0], inst)
         computed = types.with_sign(type, signed)
-        args = [self.cast(value, type, computed), *(self._unsigned(id, inst) for id in inst.args[1:])]
+        args = [self.cast(value, type, computed), *self._bits(inst.args[1:], inst)]
         made = expr.call("extractBits", *self.runtime("", args))
         self.define(inst, self.cast(made, computed, self.result_type(inst)))
 
