@@ -106,7 +106,8 @@ for (const flags of [[], ["--browser"]]) {
   test(`the variant that is asked for runs in ${where}`, async () => {
     const input = `x=${await save("x.npy", X)}`;
     const varied = await packageWithVariants({ small: {}, none: { features: ["warp-drive"] } });
-    const run = (...more: string[]): ReturnType<typeof cli> => cli(varied, "--input", input, "--json", ...more, ...flags);
+    const run = (...more: string[]): ReturnType<typeof cli> =>
+      cli(varied, "--input", input, "--json", ...more, ...flags);
     for (const name of ["small", "baseline"]) {
       const { status, stdout, stderr } = await run("--variant", name);
       assert.equal(status, 0, stderr);

@@ -127,7 +127,8 @@ def _measure_wgpu(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
 
     start = time.perf_counter()
     with load(options.package, variant=options.variant) as executor:
-        report: Report = {"executor": "wgpu", "variant": executor.variant, "adapter": executor.adapter, "load_ms": elapsed(start), "ms": []}
+        report: Report = {"executor": "wgpu", "variant": executor.variant, "adapter": executor.adapter}
+        report |= {"load_ms": elapsed(start), "ms": []}
         for _ in range(options.runs + 1):
             start = time.perf_counter()
             executor.run(inputs, entry.name)
@@ -183,7 +184,8 @@ def show(report: Report) -> None:
     first, *later = report["ms"]
     times = sorted(later)
     console.print(
-        f"[bold]{report['package']}[/], {report['entry']}, variant {report['variant']}, {report['executor']} on {report['adapter']}\n"
+        f"[bold]{report['package']}[/], {report['entry']}, variant {report['variant']}, "
+        f"{report['executor']} on {report['adapter']}\n"
         f"load {report['load_ms']:.0f} ms, first run {first:.2f} ms; then {times[len(times) // 2]:.2f} ms "
         f"({times[0]:.2f} to {times[-1]:.2f} in {len(times)} runs), from arrays to arrays"
     )
