@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import tvm
 import wgpu
-from tvm import te, tirx
+from tvm import s_tir, te, tirx
 from tvm.s_tir import dlight
 from tvm.sym import Analyzer
+from tvm.tirx.build import split_host_device_mods
 from tvm_webgpu.codegen import wgsl
-from tvm_webgpu.codegen.spirv import KernelModule, emit, fold
-from tvm_webgpu.pipeline.lower import split
+from tvm_webgpu.codegen.spirv import KernelModule, emit, fold, lower
 from tvm_webgpu.spirv_tools import validate
 
 TARGET = tvm.target.Target({"kind": "webgpu", "host": "llvm"})
@@ -36,9 +36,14 @@ def tensor(shape: Sequence[int | tirx.Var], dtype: str = "float32", name: str = 
 
 
 def device_functions(mod: tvm.IRModule, target: tvm.target.Target = TARGET) -> dict[str, tirx.PrimFunc]:
-    """The device functions of scheduled PrimFuncs, ready for `emit`, as packages are made of them."""
-    _, device = split(mod, target)
-    return {g.name_hint: f for g, f in device.functions_items()}
+    """The device functions of scheduled PrimFuncs, ready for `emit`."""
+    mod = tirx.transform.BindTarget(target)(mod)
+    pipeline, _, _ = s_tir.pipeline.default_s_tir_pipeline()
+    _, devices = split_host_device_mods(pipeline(mod))
+    functions = {}
+    for device_target, device in devices.items():
+        functions |= {g.name_hint: f for g, f in lower(device, device_target).functions_items()}
+    return functions
 
 
 def schedule(tensors: Sequence[te.Tensor], target: tvm.target.Target = TARGET) -> tvm.IRModule:
