@@ -75,6 +75,18 @@ def test_the_best_variant_that_the_device_runs(folder: Path, expected: np.ndarra
         Executor(folder, variant="f8")
 
 
+def test_software_adapters_get_kernels_of_their_own(tmp_path: Path, expected: np.ndarray) -> None:
+    package = tvm_webgpu.compile(network(), variants=["software"])
+    (variant,) = package.variants
+    assert variant.package.features == ("software-adapter",) and package.features == ()
+    assert all("var<workgroup>" not in kernel.wgsl for kernel in variant.package.kernels)
+    package.save(tmp_path / "dist")
+    with Executor(tmp_path / "dist") as executor:
+        software = executor._gpu._device.adapter.info["adapter_type"] == "CPU"
+        assert executor.variant == ("software" if software else "baseline")
+        np.testing.assert_allclose(executor.run({"x": X})["y"], expected, 1e-5, 1e-5)
+
+
 def test_a_package_in_memory_is_chosen_from_likewise(folder: Path) -> None:
     with Executor(Package.load(folder)) as in_memory, Executor(folder) as on_disk:
         assert in_memory.variant == on_disk.variant
