@@ -41,7 +41,8 @@ def call(e: Emitter, expr: ir.Call) -> Value:
         return coerce(e, lanewise(e.b, lambda v: calls.WIDE_MATH[short](e.b, v), value), dtype)
     if function is None or any(kind.is_wide for kind in kinds):
         given = ", ".join(map(str, kinds))
-        raise e.unsupported(f"operation {short}({given}) -> {dtype}", "no WebGPU form of it is known")
+        hint = "; cast its arguments to float32" if "float64" in given else ""
+        raise e.unsupported(f"operation {short}({given}) -> {dtype}", f"no WebGPU form of it is known{hint}")
     values = [coerce(e, e.expr(a), e.dtype(a)) for a in args]
     if short == "popcount" and kinds[0].name in ("int8", "int16"):  # held as i32, the sign in all bits above
         values = [lanewise(e.b, lambda v: arith.convert(e.b, v, "u32", f"u{kinds[0].name}"), v) for v in values]
