@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from . import elementwise, layout, making, networks, reductions, selection
+from . import elementwise, layout, making, networks, reductions, selection, vision
 from .spec import Case, Row
 
 LARGE = "more than 65,535 workgroups"
@@ -17,6 +17,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "indexing and selection": selection.ROWS,
     "layout": layout.ROWS,
     "networks": networks.ROWS,
+    "images": vision.ROWS,
     "creation": making.CREATION,
     "finding and slicing by values": making.FINDING,
     "functions of TIR": making.BITS,

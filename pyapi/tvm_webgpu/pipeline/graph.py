@@ -20,6 +20,7 @@ from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.fuse_pools import FusePools
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
+from tvm_webgpu.pipeline.passes.missing_operators import MissingOperators
 from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
 from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
@@ -41,6 +42,7 @@ def _fold() -> list[tvm.transform.Pass]:
 def simplify(target: Target, mixed_precision: bool = False) -> Sequence[tvm.transform.Pass]:
     """Constants folded, batch norms gone, common expressions shared; operators are still Relax operators."""
     return [
+        MissingOperators(),
         BorrowDtypes(),
         CountResults(),
         # Folding first turns transposed weights into constants, so that scales can be folded into them.

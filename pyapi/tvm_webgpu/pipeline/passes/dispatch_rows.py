@@ -170,10 +170,6 @@ REWRITES: dict[str, Callable[[_Dispatcher, relax.Call], relax.Expr]] = {
     "relax.argsort": lambda self, call: self.argsort(call),
     "relax.topk": lambda self, call: self.topk(call),
     "relax.median": lambda self, call: self.median(call),
-    # TVM has no code for it.
-    "relax.ewise_fma": lambda self, call: relax.op.add(
-        self.emit(relax.op.multiply(call.args[0], call.args[1])), call.args[2]
-    ),
     **SCATTERS,
 }
 
