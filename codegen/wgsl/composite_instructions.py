@@ -195,9 +195,6 @@ class CompositeInstructions(Instructions):
         self._logical(inst, "|")
 
     def _logical(self, inst: Instruction, operator: str) -> None:
-        # Scalars take the short-circuit form: the right side has no effects, and it chains without parentheses.
-        scalar = isinstance(self.result_type(inst), types.Scalar)
+        # Not the short-circuit form, which compilers make a branch of: SwiftShader takes minutes for some dozens.
         args = self.runtime("", [self.operand(id, inst) for id in inst.args])
-        if "subgroup" in args[1].reads:
-            args[1] = self.keep(args[1])
-        self.define(inst, expr.binary(operator * 2 if scalar else operator, args[0], args[1]))
+        self.define(inst, expr.binary(operator, *args))

@@ -8,7 +8,7 @@ from tvm_webgpu.codegen.wgsl import types
 from tvm_webgpu.codegen.wgsl.types import Type
 
 # Precedence, loosest first. WGSL lets few operators mix: operands of shifts and bit operators are unary expressions.
-LOGIC, BITS, COMPARE, SHIFT, ADD, MULTIPLY, UNARY, PRIMARY = range(8)
+BITS, COMPARE, SHIFT, ADD, MULTIPLY, UNARY, PRIMARY = range(7)
 
 # operator -> (its precedence, the loosest left operand, the loosest right operand)
 OPERATORS = {
@@ -18,7 +18,6 @@ OPERATORS = {
     "<": (COMPARE, SHIFT, SHIFT), ">": (COMPARE, SHIFT, SHIFT), "<=": (COMPARE, SHIFT, SHIFT),
     ">=": (COMPARE, SHIFT, SHIFT), "==": (COMPARE, SHIFT, SHIFT), "!=": (COMPARE, SHIFT, SHIFT),
     "&": (BITS, UNARY, UNARY), "|": (BITS, UNARY, UNARY), "^": (BITS, UNARY, UNARY),
-    "&&": (LOGIC, COMPARE, COMPARE), "||": (LOGIC, COMPARE, COMPARE),
 }  # fmt: skip
 
 NOTHING: frozenset[object] = frozenset()
@@ -53,7 +52,7 @@ class Expr:
 def binary(operator: str, a: Expr, b: Expr) -> Expr:
     """``a operator b``."""
     prec, left, right = OPERATORS[operator]
-    chained = a.operator == operator and operator in ("&", "|", "^", "&&", "||")
+    chained = a.operator == operator and operator in ("&", "|", "^")
     text = f"{a.text if chained else a.at(left)} {operator} {b.at(right)}"
     return Expr(text, prec, a.reads | b.reads, a.const and b.const, operator)
 

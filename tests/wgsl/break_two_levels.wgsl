@@ -58,7 +58,7 @@ fn main(@builtin(local_invocation_index) local_index: u32) {
         v7 += 1u;
       }
     }
-    if v11 && v2 > 1u {
+    if v11 & (v2 > 1u) {
       v12 = v10;
       break;
     }

@@ -20,7 +20,7 @@ fn main(@builtin(local_invocation_index) local_index: u32) {
     }
     v2 = v5 + 100u;
     continuing {
-      let done = v4 != 0u && v4 < 20u && v2 < 1000u;
+      let done = (v4 != 0u) & (v4 < 20u) & (v2 < 1000u);
       v1 = v2;
       v3 = v4;
       break if !done;
