@@ -6,6 +6,7 @@ The state of an instance is State's; the methods stand in the mixins that Functi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from tvm_webgpu.codegen.wgsl import check, expr, grammar, types
 from tvm_webgpu.codegen.wgsl.declare import describe
@@ -16,6 +17,13 @@ from tvm_webgpu.codegen.wgsl.state import State
 from tvm_webgpu.codegen.wgsl.types import Type
 from tvm_webgpu.errors import UnsupportedError
 
+# Calls whose constant operands WGSL looks at although another one is not constant: which ones, and what must hold.
+_BOUNDS: dict[str, tuple[tuple[int, ...], Callable[..., bool]]] = {
+    "clamp()": ((1, 2), lambda low, high: low <= high),
+    "smoothstep()": ((0, 1), lambda low, high: low != high),
+    "ldexp()": ((1,), lambda exponent: exponent <= 15),
+}
+_SPLAT = re.compile(r"(?:\w+\()?(-?[\d.]+(?:e-?\d+)?)[iufh]\)?")
 _LITERAL = re.compile(r"(?:i32\()?(-?\d+)[iu)]")
 _COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
 
@@ -195,6 +203,11 @@ class Instructions(State):
             if form in ("/", "%") and not all(a.const for a in args) and not _may_be_zero(args[-1].text):
                 return args
             args = [*args[:at], self.keep(args[at]), *args[at + 1 :]]
+        bounds, holds = _BOUNDS.get(form, ((), None))
+        if holds is not None and all(args[i].const for i in bounds):
+            numbers = [_number(args[i].text) for i in bounds]
+            if None in numbers or not holds(*numbers):
+                args = [self.keep(arg) if i == bounds[0] else arg for i, arg in enumerate(args)]
         return args
 
     def form(self, form: str, args: list[Expr], kinds: list[Type], result: Type) -> Expr:
@@ -242,6 +255,12 @@ class Instructions(State):
         if isinstance(self.result_type(inst), types.Scalar) and name in SCALAR_ROWS:
             row = SCALAR_ROWS[name]
         self.define(inst, self.apply(inst, row, ids))
+
+
+def _number(text: str) -> float | None:
+    """The value of a literal, or of a vector of one literal."""
+    found = _SPLAT.fullmatch(text)
+    return float(found[1]) if found is not None else None
 
 
 def _signature(inst: Instruction, rule: check.Rule | Row, given: list[Type]) -> tuple:
