@@ -5,14 +5,12 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { chromium } from "playwright-core";
 import type { Entry } from "../src/index.ts";
+import { openPage, sharedBrowser } from "./browser.ts";
 import { alteredPackage, cleanUp, ROOT } from "./support.ts";
 
-const FLAGS = [
-  "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-];
+/** Chromium's own camera, a moving picture, without asking the user. */
+const CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
 
 /** Draws four coloured quarters of 8 x 8 pixels, and hands them over in every form that browsers know. */
 const SCRIPT = `
@@ -29,11 +27,19 @@ offscreen.getContext("2d").drawImage(canvas, 0, 0);
 const element = new Image();
 element.src = canvas.toDataURL();
 await element.decode();
+const played = async (stream) => {
+  const video = Object.assign(document.createElement("video"), { muted: true, srcObject: stream });
+  document.body.append(video);
+  await video.play();
+  return video;
+};
+setInterval(() => context.drawImage(offscreen, 0, 0), 20); // a stream has a frame for each change
 const sources = {
   canvas, offscreen, element,
   bitmap: await createImageBitmap(canvas),
   frame: new VideoFrame(canvas, { timestamp: 0 }),
   data: context.getImageData(0, 0, 16, 16),
+  video: await played(canvas.captureStream(30)),
 };
 const results = {};
 for (const [name, image] of Object.entries(sources)) {
@@ -43,8 +49,19 @@ for (const [name, image] of Object.entries(sources)) {
 sources.bitmap.close();
 const again = model.run({ x: sources.bitmap }, { entry: "identity" });
 const closed = await again.catch((error) => error.name + ": " + error.message);
-window.outcome = { results, closed };
+
+// A frame of the camera's moving picture, and the same one as a bitmap.
+const camera = await played(await navigator.mediaDevices.getUserMedia({ video: { width: 64, height: 64 } }));
+const frame = new VideoFrame(camera);
+const seen = [];
+for (const image of [frame, await createImageBitmap(frame), camera]) {
+  const { x } = await model.run({ x: { image, fit: "stretch" } }, { entry: "identity" });
+  seen.push(Array.from(x.data, (value) => Math.round(255 * value)));
+}
+window.outcome = { results, closed, seen };
 `;
+
+const browser = sharedBrowser(CAMERA);
 
 test("every kind of image that a page has gives the same tensor", async () => {
   const folder = await alteredPackage((manifest) => {
@@ -55,6 +72,7 @@ test("every kind of image that a page has gives the same tensor", async () => {
   const server = createServer((request, response) => {
     const path = (request.url ?? "/").slice(1);
     const reply = path === "" ? Promise.resolve("<!doctype html><script type=module src=page.mjs></script>")
+      : path === "favicon.ico" ? Promise.resolve("")
       : path === "page.mjs" ? Promise.resolve(SCRIPT)
       : path === "runtime.mjs" ? readFile(join(ROOT, "dist/tvm-webgpu.mjs"))
       : readFile(join(folder, path.replace("package/", "")));
@@ -62,31 +80,28 @@ test("every kind of image that a page has gives the same tensor", async () => {
       response.writeHead(200, { "content-type": types[path.split(".").at(-1)!] ?? "text/html" }).end(body);
     }, () => response.writeHead(404).end());
   }).listen(0, "127.0.0.1");
-  const browser = await chromium.launch({
-    executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
-    headless: false, // Playwright's own headless flags turn the GPU off
-    args: FLAGS,
-    ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
-  });
   try {
-    const page = await browser.newPage();
-    const errors: string[] = [];
-    page.on("pageerror", (error) => errors.push(String(error)));
-    await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    const { page, problems } = await openPage(
+      await browser(), `http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
     await page.waitForFunction("window.outcome", undefined, { timeout: 60_000 }).catch((error: unknown) => {
-      throw new Error(`${String(error)} ${errors.join()}`);
+      throw new Error(`${String(error)} ${problems.join()}`);
     });
-    type Outcome = { results: Record<string, number[]>; closed: string };
-    const { results, closed } = await page.evaluate<Outcome>("window.outcome");
+    type Outcome = { results: Record<string, number[]>; closed: string; seen: number[][] };
+    const { results, closed, seen } = await page.evaluate<Outcome>("window.outcome");
     const wanted = [255, 0, 0, 51, 0, 255, 0, 102, 0, 0, 255, 153];
     for (const [name, values] of Object.entries(results)) {
       const off = values.map((value, i) => Math.abs(value - wanted[i]!));
-      assert.ok(Math.max(...off) <= (name === "frame" ? 6 : 1), `${name}: ${values.join()}`); // it may have been YUV
+      const most = ["frame", "video"].includes(name) ? 6 : 1; // they may have been YUV
+      assert.ok(Math.max(...off) <= most, `${name}: ${values.join()}`);
     }
-    assert.deepEqual(Object.keys(results), ["canvas", "offscreen", "element", "bitmap", "frame", "data"]);
+    assert.deepEqual(Object.keys(results), ["canvas", "offscreen", "element", "bitmap", "frame", "data", "video"]);
+    const [fromFrame, fromBitmap, live] = seen as [number[], number[], number[]];
+    assert.ok(Math.max(...fromFrame) - Math.min(...fromFrame) > 50, `one colour: ${fromFrame.join()}`);
+    const off = fromFrame.map((value, i) => Math.abs(value - fromBitmap[i]!));
+    assert.ok(Math.max(...off) <= 6, `${fromFrame.join()} is not ${fromBitmap.join()}`);
+    assert.ok(Math.max(...live) > 50, `black: ${live.join()}`);
     assert.match(closed, /^InputError: .*no pixels/);
   } finally {
-    await browser.close();
     server.close();
     await cleanUp();
   }
