@@ -8,10 +8,17 @@ import numpy as np
 
 from tvm_webgpu.pipeline.frontends.onnx_body import Body, Definition
 from tvm_webgpu.pipeline.frontends.onnx_fourier import dft, stft
+from tvm_webgpu.pipeline.frontends.onnx_quantize import (
+    conv_integer,
+    dequantize_blocks,
+    qlinear_conv,
+    qlinear_matmul,
+    quantize_blocks,
+)
 from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
 from tvm_webgpu.pipeline.frontends.onnx_resize import resize
 
-FLOAT, INT32, INT64 = 1, 6, 7
+FLOAT, INT64 = 1, 7
 
 
 def _floating(elem_type: int) -> bool:
@@ -88,101 +95,6 @@ def reverse_sequence(body: Body) -> Sequence[str]:
 
 def _extent_of(body: Body, index: int, axis: int) -> str:
     return body.Slice(body.Shape(body.input(index)), starts=[axis], ends=[axis + 1], axes=[0])
-
-
-def _centred(body: Body, value: int, zero: int, shape: Sequence[int] | None = None) -> str:
-    """A quantised input less its zero point, in int32."""
-    number = body.Cast(body.input(value), to=INT32)
-    if not body.has(zero):
-        return number
-    point = body.Cast(body.input(zero), to=INT32)
-    return body.Sub(number, body.Reshape(point, np.array(shape)) if shape and body.dims(zero) else point)
-
-
-def _convolved(body: Body, x: str, weight: int, weight_zero: int) -> str:
-    """In int32, which is exact; zero points are taken away first, so that padding counts as them."""
-    per_channel = [-1, *[1] * (len(body.dims(weight)) - 1)]
-    kept = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-    attrs = {name: body.attr(name) for name in kept if name in body.attrs}
-    return body.Conv(x, _centred(body, weight, weight_zero, per_channel), **attrs)
-
-
-def _requantised(body: Body, sums: str, scale: str, y_scale: int, y_zero: int, like: int) -> str:
-    """round(sums * scale / y_scale) + zero point, within the bounds of the type."""
-    from onnx import helper
-
-    kind = body.dtype(y_zero if body.has(y_zero) else like)
-    bounds = np.iinfo(helper.tensor_dtype_to_np_dtype(kind))
-    factor = body.Div(scale, body.Cast(body.input(y_scale), to=FLOAT))
-    value = body.Round(body.Mul(body.Cast(sums, to=FLOAT), factor))
-    if body.has(y_zero):
-        value = body.Add(value, body.Cast(body.input(y_zero), to=FLOAT))
-    low, high = (np.array(bound, np.float32) for bound in (bounds.min, bounds.max))
-    return body.Cast(body.Min(body.Max(value, low), high), to=kind)
-
-
-def conv_integer(body: Body) -> Sequence[str]:
-    """int32 sums of x and w less their zero points."""
-    return [_convolved(body, _centred(body, 0, 2), 1, 3)]
-
-
-def qlinear_conv(body: Body) -> Sequence[str]:
-    """The scale and zero point of the weights may be one for each output channel."""
-    channels = [1, -1, *[1] * (len(body.dims(3)) - 2)]
-    sums = _convolved(body, _centred(body, 0, 2), 3, 5)
-    if body.has(8):
-        sums = body.Add(sums, body.Reshape(body.input(8), np.array(channels)))
-    scale = body.Mul(body.input(1), body.Reshape(body.input(4), np.array(channels)))
-    return [_requantised(body, sums, scale, 6, 7, like=0)]
-
-
-def qlinear_matmul(body: Body) -> Sequence[str]:
-    """Scales and zero points of rows of a and y, and of columns of b, where they are vectors."""
-
-    def rows(index: int) -> list[int] | None:
-        return [-1, 1] if len(body.dims(index)) == 1 and body.extent(index, 0) > 1 else None
-
-    def scale(index: int) -> str:
-        value = body.Cast(body.input(index), to=FLOAT)
-        return body.Reshape(value, np.array(rows(index))) if index == 1 and rows(index) else value
-
-    sums = body.MatMul(_centred(body, 0, 2, rows(2)), _centred(body, 3, 5))
-    return [_requantised(body, sums, body.Mul(scale(1), scale(4)), 6, 7, like=0)]
-
-
-def _of_blocks(body: Body, index: int) -> str:
-    """A scale or zero point for each element, from those of its block."""
-    axis = body.attr("axis", 1) % len(body.dims(0))
-    blocks = np.arange(body.extent(0, axis)) // body.attr("block_size")
-    return body.Gather(body.input(index), blocks, axis=axis)
-
-
-def dequantize_blocks(body: Body) -> Sequence[str] | None:
-    """Scales and zero points of blocks along an axis; TVM has those of whole axes."""
-    if not body.attr("block_size", 0):
-        return None
-    kind = body.attr("output_dtype", 0) or body.dtype(1)
-    value = body.Cast(body.input(0), to=FLOAT)
-    if body.has(2):
-        value = body.Sub(value, body.Cast(_of_blocks(body, 2), to=FLOAT))
-    return [body.Cast(body.Mul(value, body.Cast(_of_blocks(body, 1), to=FLOAT)), to=kind)]
-
-
-def quantize_blocks(body: Body) -> Sequence[str] | None:
-    """Scales and zero points of blocks along an axis; whole numbers of 8 bits or more."""
-    from onnx import TensorProto, helper
-
-    if not body.attr("block_size", 0):
-        return None
-    kind = body.dtype(2) if body.has(2) else body.attr("output_dtype", 0) or TensorProto.UINT8
-    if kind not in (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16):
-        return None
-    value = body.Round(body.Div(body.Cast(body.input(0), to=FLOAT), body.Cast(_of_blocks(body, 1), to=FLOAT)))
-    if body.has(2):
-        value = body.Add(value, body.Cast(_of_blocks(body, 2), to=FLOAT))
-    bounds = np.iinfo(helper.tensor_dtype_to_np_dtype(kind))
-    low, high = (np.array(bound, np.float32) for bound in (bounds.min, bounds.max))
-    return [body.Cast(body.Min(body.Max(value, low), high), to=kind)]
 
 
 def binarizer(body: Body) -> Sequence[str]:
@@ -308,6 +220,12 @@ def rms_normalization(body: Body) -> Sequence[str] | None:
     return [body.Mul(body.Cast(body.Div(x, deviation), to=body.dtype(0)), body.input(1))]
 
 
+def roi_align(body: Body) -> None:
+    """TVM's, but for maxima, where it takes those of interpolated values and ONNX of weighted corners."""
+    if body.attr("mode", "avg") == "max":
+        raise body.unsupported("mode 'max'; 'avg' is there")
+
+
 DEFINED: Mapping[str, Definition] = {
     "ArrayFeatureExtractor": array_feature_extractor,
     "Binarizer": binarizer,
@@ -329,6 +247,7 @@ DEFINED: Mapping[str, Definition] = {
     "QuantizeLinear": quantize_blocks,
     "RMSNormalization": rms_normalization,
     "Resize": resize,
+    "RoiAlign": roi_align,
     "ReverseSequence": reverse_sequence,
     "STFT": stft,
     "SpaceToDepth": space_to_depth,
