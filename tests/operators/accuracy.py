@@ -289,13 +289,13 @@ def measured(what: str) -> Mapping[str, Measured]:
 
 
 def read(rows: Path) -> dict[str, dict[str, Measured]]:
-    """The columns in a file of rows: of one that was measured twice, the last."""
+    """The columns in a file of rows, the host last: of one that was measured twice, the last."""
     columns: dict[str, dict[str, Measured]] = {}
     for line in rows.read_text().splitlines() if rows.exists() else ():
         row = json.loads(line)
         column = columns.setdefault(row["column"], {})
         column[row["function"]] = Measured(row["ulps"], row["share"], tuple(row["at"]), tuple(row["wrong"]))
-    return columns
+    return dict(sorted(columns.items(), key=lambda item: item[0] == COLUMNS["host"]))
 
 
 def main(argv: Sequence[str]) -> None:
