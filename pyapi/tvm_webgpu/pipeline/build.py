@@ -63,10 +63,12 @@ def compile(
     shapes: shapes of inputs by name, of numbers and symbols, instead of those in the model (ONNX only).
     features: more target features by name, e.g. "f16".
     mixed_precision: compute matrix products and convolutions of a float32 model in float16, accumulated in
-        float32; inputs and outputs keep their dtypes. Needs the feature f16 to be fast.
+        float32 (in large products after every 64 terms); inputs and outputs keep their dtypes. Needs the feature f16
+        to be fast.
     variants: more forms of the model in the same package, best first, of which a runtime loads the first that its
-        device can run: "f16", "subgroups", "subgroup_matrix", "limits", or "NAME=f16,mixed_precision,threads=512"
-        (pipeline/variants.py). One in which nothing differs is left out.
+        device can run: "f16", "subgroups", "subgroup_matrix", "limits", "software" (for adapters that are programs on
+        the CPU), or "NAME=f16,mixed_precision,threads=512" (pipeline/variants.py). One in which nothing differs is left
+        out.
     cache: keep compiled kernels on disk (docs/compiling.md) and use what is kept.
     progress: called with (phase, steps done, steps in all).
 
