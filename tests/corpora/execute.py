@@ -144,7 +144,8 @@ def _filled(m: module.Module, type: types.Type, dice: random.Random, size: int) 
 
 
 def worker() -> None:
-    """Paths of modules on stdin, a verdict for each on stdout."""
+    """Says when it has started; then paths of modules on stdin, a verdict for each on stdout."""
+    print("started", flush=True)
     for line in sys.stdin:
         try:
             verdict = compare(Path(line.rstrip("\n")).read_bytes())
@@ -167,6 +168,8 @@ class Runner:
                 [sys.executable, __file__, "--worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )  # fmt: skip
+            # Imports take seconds, on a busy machine more than the limit.
+            assert self.process.stdout is not None and self.process.stdout.readline() == "started\n"
         process = self.process
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(f"{path}\n")
