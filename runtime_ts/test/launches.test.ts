@@ -107,6 +107,14 @@ describe("a chain of launches", () => {
     const events = (JSON.parse(profile.trace()) as Trace).traceEvents.filter(({ ph }) => ph === "X");
     assert.equal(events.length, 30);
     assert.ok(events.every(({ name, dur }) => name === "add_bias" && dur! >= 0));
+    // The Trace Event Format: metadata and complete events of one process, in microseconds, in order.
+    const trace = JSON.parse(profile.trace()) as { traceEvents: Record<string, unknown>[]; displayTimeUnit: string };
+    assert.equal(trace.displayTimeUnit, "ms");
+    for (const { ph, name, pid, tid, ts, dur, args } of trace.traceEvents) {
+      assert.deepEqual([typeof name, typeof args, pid, tid], ["string", "object", 1, 1]);
+      const times = ph === "X" ? [ts, dur] : [];
+      assert.ok(ph === "M" || (ph === "X" && times.every((time) => typeof time === "number" && time >= 0)));
+    }
     // Nothing stays switched on.
     const { submits } = costed.counters;
     await chain(costed, 3, 20);
