@@ -89,7 +89,8 @@ def _row(op: str, names: list[str], results: Results) -> str:
     llvm, wgpu, node = (results.of(backend) for backend in ("llvm", "wgpu", "node"))
     passed = _passed(names, wgpu)
     fixed = sum(bool(wgpu[name].reason) for name in passed)
-    why = Counter(_why(wgpu.get(name)) for name in names if name not in passed)
+    either = {*passed, *_passed(names, node)}
+    why = Counter(_why(node.get(name, wgpu.get(name))) for name in names if name not in either)
     reasons = "; ".join(reason + (f" ({count})" if len(why) > 1 else "") for reason, count in why.most_common(4))
     counts = (len(names), len(_passed(names, llvm)), len(passed), len(_passed(names, node)), fixed or "")
     return f"| {' | '.join(map(str, (op, *counts, reasons.replace('|', '/'))))} |"
@@ -136,11 +137,12 @@ def _missing(results: Results) -> Iterator[str]:
 
 def _reasons(cases: Mapping[str, Case], results: Results) -> Iterator[str]:
     """Of the cases that neither wgpu nor Dawn passes."""
-    wgpu, passed = results.of("wgpu"), set(results.passed("wgpu")) | set(results.passed("node"))
+    wgpu, node = results.of("wgpu"), results.of("node")
+    passed = set(results.passed("wgpu")) | set(results.passed("node"))
     ops: dict[str, Counter[str]] = defaultdict(Counter)
     for name, case in cases.items():
         if name not in passed:
-            ops[_why(wgpu.get(name))][case.op] += 1
+            ops[_why(node.get(name, wgpu.get(name)))][case.op] += 1
     for reason, counts in sorted(ops.items(), key=lambda item: -item[1].total()):
         listed = ", ".join(f"{op} ({count})" if count > 1 else op for op, count in sorted(counts.items()))
         yield f"| {reason.replace('|', '/')} | {counts.total()} | {listed} |"
