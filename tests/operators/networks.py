@@ -11,7 +11,7 @@ from . import reference as ref
 from .spec import FLOATS, INTEGERS, In, Row
 
 R = relax.op
-# TVM refuses float64 for some.
+# TVM refuses float64 for some, or computes them in float32.
 NOT_DOUBLE = FLOATS[:3]
 LONG = {"rounding": 64, "scaled": True}
 PRODUCTS = (*FLOATS, *INTEGERS)
@@ -102,7 +102,8 @@ def _resize(dims: int, shape: tuple[int, ...], sizes: tuple[int, ...], method: s
     def build(x: relax.Var) -> relax.Expr:
         return op(x, sizes, cubic_alpha=-0.5, **how, **region)
 
-    dtypes = FLOATS if method != "nearest_neighbor" else (*FLOATS, "int32", "uint8")
+    # TVM resizes float64 in float32.
+    dtypes = NOT_DOUBLE if method != "nearest_neighbor" else (*NOT_DOUBLE, "int32", "uint8")
     return Row(
         f"resize{dims}d {method} {mode}",
         build,
