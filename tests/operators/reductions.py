@@ -137,11 +137,11 @@ def _sorting() -> list[Row]:
 ROWS: tuple[Row, ...] = tuple(
     row
     for rows in (
-        _reduction("sum", R.sum, _same(np.sum), SUMS, rounding=64, scaled=True),
+        _reduction("sum", R.sum, _same(np.sum), SUMS, rounding=256, scaled=True),
         _reduction("prod", R.prod, _same(np.prod), SUMS, "small", rounding=64, scaled=True),
         _reduction("max", R.max, np.max, EVERY, "wide", rounding=1),
         _reduction("min", R.min, np.min, EVERY, "wide", rounding=1),
-        _reduction("mean", R.mean, np.mean, FLOATS, rounding=64, scaled=True),
+        _reduction("mean", R.mean, np.mean, FLOATS, rounding=256, scaled=True),
         _reduction("variance", R.variance, np.var, FLOATS, rounding=64, scaled=True),
         _reduction("std", R.std, np.std, FLOATS, rounding=64, scaled=True),
         _arg("argmax", R.argmax, np.argmax),
