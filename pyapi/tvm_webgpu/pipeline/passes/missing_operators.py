@@ -1,4 +1,4 @@
-"""Operators of Relax that TVM has no code for become others."""
+"""Operators of Relax that TVM has no code for, or none that WGSL takes, become others."""
 
 from __future__ import annotations
 
@@ -28,8 +28,22 @@ def _pixel_shuffle(emit: Emit, call: relax.Call) -> relax.Expr:
     return relax.op.reshape(turned, call.ty.shape)
 
 
+def _multinomial(emit: Emit, call: relax.Call) -> relax.Expr:
+    """How many of a row's cumulative probabilities a uniform number reaches; TVM's kernel has barriers in branches."""
+    op = relax.op
+    probabilities, uniform, rows = call.args
+    sums = emit(op.cumsum(probabilities, axis=1))
+    chosen = emit(op.take(sums, emit(op.reshape(rows, [rows.ty.shape[0]])), axis=0))
+    reached = emit(op.astype(emit(op.less_equal(chosen, uniform)), "int32"))
+    count = emit(op.astype(emit(op.sum(reached, axis=[1], keepdims=True)), str(call.attrs.dtype)))
+    if not isinstance(width := probabilities.ty.shape[1], tvm.tirx.IntImm):
+        return count
+    return op.minimum(count, relax.const(int(width) - 1, str(call.attrs.dtype)))  # sums may end a little below 1
+
+
 RULES: dict[str, Callable[[Emit, relax.Call], relax.Expr]] = {
     "relax.ewise_fma": _fused,
+    "relax.multinomial_from_uniform": _multinomial,
     "relax.nn.pixel_shuffle": _pixel_shuffle,
 }
 
