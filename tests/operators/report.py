@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[2]
 HEAD = """# Operators and dtypes
 
 Written by `python -m tests.operators`; the table behind it is `tests/operators`. Every operator is compiled by the
-pipeline from Relax, run by wasmtime and wgpu{device}, and compared with NumPy: integers and booleans exactly, floats
-within the rounding that the table states for each. A cell says how many of the operator's cases (shapes, axes, values)
-are right; "-" is a dtype that the operator does not have, or that TVM itself refuses for it. Of {total} cases {count}
-were run, {right} of these are right.
+pipeline from Relax, run by wasmtime and wgpu, and compared with NumPy: integers and booleans exactly, floats within the
+rounding that the table states for each. A cell says how many of the operator's cases (shapes, axes, values) are right;
+"-" is a dtype that the operator does not have, that TVM itself refuses for it, or that was not run.
+Of {total} cases {count} were run{device}, {right} of these are right.
 
 Integers wrap; the least integer by -1 gives itself; shifts by the width or more leave only the sign. A float beyond a
 32-bit integer's range becomes the last float within it, beyond a 64-bit integer's range its end, and NaN becomes 0;
