@@ -167,7 +167,9 @@ class CompositeInstructions(Instructions):
         if not isinstance(type, types.Vector):
             raise invalid(inst, "the operand is not a vector")
         constant = self.t.constants.integer(id)
-        return self.index(id, inst, False) if constant is None else Expr(str(min(constant, type.count - 1)))
+        if constant is None:
+            return self.vary(self.index(id, inst, False))
+        return Expr(str(min(constant, type.count - 1)))
 
     def op_VectorInsertDynamic(self, inst: Instruction) -> None:
         base, type = self.typed(inst.args[0], inst)

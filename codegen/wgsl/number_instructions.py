@@ -26,9 +26,7 @@ class NumberInstructions(CompositeInstructions):
         if constant is not None:
             amount = expr.integer(constant & (scalar.width - 1), types.U32)
         else:
-            amount = self.unsigned(self.operand(inst.args[1], inst), amount_type)
-            if amount.const:
-                amount = self.keep(amount)
+            amount = self.vary(self.unsigned(self.operand(inst.args[1], inst), amount_type))
         value = self.cast(value, type, computed)
         if value.const:
             value = self.keep(value)

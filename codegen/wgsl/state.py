@@ -101,6 +101,14 @@ class State:
         self.emit(f"let {name} = {value.text};")
         return Expr(name)
 
+    def vary(self, value: Expr) -> Expr:
+        """Puts a constant into a ``var``, where its value is looked at: naga looks through a ``let``."""
+        if not value.const:
+            return value
+        name = self.names.make("", "t")
+        self.emit(f"var {name} = {value.text};")
+        return Expr(name)
+
     def define(self, inst: Instruction, value: Expr, keep: bool = False) -> None:
         """Gives an instruction its value: inlined at its only use, or in a ``let`` or a variable."""
         id = inst.id
@@ -139,7 +147,7 @@ class State:
             self.values[id] = Expr(self.hoisted[id], reads=frozenset([id]))
             return
         name = self.names.make(self.m.names.get(id, ""), "v")
-        self.emit(f"let {name} = {value.text};")
+        self.emit(f"{'var' if value.const else 'let'} {name} = {value.text};")  # as in ``vary``
         self.values[id] = Expr(name)
 
     def flush(self) -> None:
@@ -170,7 +178,10 @@ class State:
             place = self.t.variables.place(pointer.root, where)
         for i, index_id in enumerate(pointer.indices if indices is None else indices):
             constant = self.t.constants.integer(index_id)
-            at = self.index(index_id, where, place.raw is not None) if constant is None else Expr(str(constant))
+            if constant is None:
+                at = self.vary(self.index(index_id, where, place.raw is not None))
+            else:
+                at = Expr(str(constant))
             place = self.step(place, constant, at, where, first=i == 0)
         return place
 

@@ -88,6 +88,9 @@ class SubgroupInstructions(MemoryInstructions):
     def op_GroupNonUniformBallotBitExtract(self, inst: Instruction) -> None:
         value = self.operand(inst.args[1], inst)
         lane = self.single(self.unsigned(*self.typed(inst.args[2], inst)))
+        known = self.t.constants.integer(inst.args[2])
+        if known is None or known >= _LANES:
+            lane = self.vary(lane)  # past the ballot's end is undefined in SPIR-V but an error in WGSL
         made = expr.fill("(($0[$1 >> 5u] >> ($1 & 31u)) & 1u)", (self.single(value), lane))
         self.define(inst, expr.binary("!=", made, Expr("0u")))
 
