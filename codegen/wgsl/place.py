@@ -52,7 +52,8 @@ class Raw:
         for at, stride in self.terms:
             term = at if stride == unit else expr.binary("*", at, Expr(f"{stride // unit}u"))
             total = term if total is None else expr.binary("+", total, term)
-        constant = Expr(f"{self.constant // unit & 0xFFFFFFFF}u", const=True)
+        # What a word does not hold is past the end of any binding; naga takes the last word for an error.
+        constant = Expr(f"{min(self.constant // unit, 0xFFFFFFFE)}u", const=True)
         if total is None:
             return constant
         return total if constant.text == "0u" else expr.binary("+", total, constant)

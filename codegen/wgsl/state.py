@@ -24,6 +24,7 @@ from tvm_webgpu.codegen.wgsl.usage import usage
 if TYPE_CHECKING:
     from tvm_webgpu.codegen.wgsl.translator import Translator
 
+LAST_INDEX = (1 << 31) - 1  # the greatest that WGSL takes as i32: past the end of what any binding holds
 INLINE_LIMIT = 160  # characters of an expression that may still be put into another
 
 
@@ -202,6 +203,8 @@ class State:
             at = Expr(str(constant))
             inner = types.child(type, constant)
             assert inner is not None
+        if constant is not None and constant > LAST_INDEX:
+            constant, at = LAST_INDEX, Expr(str(LAST_INDEX))
         reads = place.reads | at.reads
         if place.raw is not None:
             return self._raw_step(place, place.raw, constant, at, inner)

@@ -115,7 +115,8 @@ class WideInstructions(NumberInstructions):
 
     def _components(self, inst: Instruction, result: Type) -> None:
         """A vector of pairs from pairs and vectors of them."""
-        assert isinstance(result, types.Vector)
+        if not isinstance(result, types.Vector):
+            raise invalid(inst, f"the result is a {describe(result)}")
         parts: list[Expr] = []
         for value, type in [self.typed(id, inst) for id in inst.ids]:
             value = self.single(value)

@@ -15,7 +15,7 @@ fn main() {
   v1[t5] = 3u;
   var t6 = 77u;
   var t7 = -1i;
-  let v7 = (v3 >> t1) + v4.x + v4.y + v6.w + ((v6[t3] + v6[t4] + v1[t6] + v1[t7]) & 0u);
+  let v7 = (v3 >> t1) + v4.x + v4.y + v6.w + ((v6[t3] + (v6[t4] + buffer1[2147483647]) + v1[t6] + v1[t7]) & 0u);
   buffer1[0] = v7;
   buffer1[1] = v7;
 }

@@ -21,6 +21,7 @@ OpDecorate %buffer Binding 0
 %void = OpTypeVoid
 %bool = OpTypeBool
 %uint = OpTypeInt 32 0
+%long = OpTypeInt 64 0
 %half = OpTypeFloat 16
 %float = OpTypeFloat 32
 %uint2 = OpTypeVector %uint 2
@@ -54,6 +55,7 @@ OpFunctionEnd
 
 WRONG = {
     "too few parts of an array": "%x = OpCompositeConstruct %array %u %u\n%made = OpCompositeExtract %uint %x 0",
+    "a number of 64 bits made of parts": "%made = OpCompositeConstruct %long %u %u",
     "a bool in a struct": "%x = OpCompositeConstruct %pair %b %u\n%made = OpCompositeExtract %uint %x 1",
     "a cast to fewer bits": "%made = OpBitcast %uint %v",
     "a float added to an integer": "%made = OpIAdd %uint %u %f",
