@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import given
+import tvm
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from tvm import te, tirx
 
@@ -80,7 +81,11 @@ def build(program: Program) -> tuple[tirx.PrimFunc, list[np.ndarray]]:
     else:
         out = te.compute(out_shape, element, name="out")
     arrays.append(np.zeros(out_shape, program.body.dtype))
-    return te.create_prim_func([*placeholders, out]), arrays
+    try:
+        return te.create_prim_func([*placeholders, out]), arrays
+    except (ValueError, tvm.error.InternalError):
+        # TVM finds that an operand of a narrowing cast is constant, and makes no constant that wraps: no function.
+        reject()
 
 
 def run_one(program: Program) -> None:
