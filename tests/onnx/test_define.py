@@ -3,53 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, numpy_helper
-from onnx.helper import (
-    make_graph,
-    make_model,
-    make_node,
-    make_opsetid,
-    make_tensor_value_info,
-    np_dtype_to_tensor_dtype,
-)
+from onnx import TensorProto
+from onnx.helper import make_node, np_dtype_to_tensor_dtype
 from onnx.reference import ReferenceEvaluator
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.pipeline.frontends.onnx_prepare import prepare
 
-RANDOM = np.random.default_rng(7)
-
-
-def model(nodes, feeds, outputs, constants=(), opset: int = 17) -> ModelProto:  # type: ignore[no-untyped-def]
-    """`feeds` gives the inputs' types and shapes, `outputs` are (name, element type)."""
-    graph = make_graph(
-        nodes,
-        "test",
-        [make_tensor_value_info(n, np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()],
-        [make_tensor_value_info(name, kind, None) for name, kind in outputs],
-        [numpy_helper.from_array(array, name) for name, array in constants],
-    )
-    return make_model(graph, opset_imports=[make_opsetid("", opset)], ir_version=9)
-
-
-def check(before: ModelProto, feeds: dict[str, np.ndarray], gone: str, tolerance: float = 1e-5) -> ModelProto:
-    """Without the operator, the model gives what ONNX Runtime gives with it."""
-    after = prepare(before, {}, {})
-    assert gone not in {node.op_type for node in after.graph.node}
-    quiet = onnxruntime.SessionOptions()
-    quiet.log_severity_level = 4
-    session = onnxruntime.InferenceSession(before.SerializeToString(), quiet, providers=["CPUExecutionProvider"])
-    want = session.run(None, feeds)
-    got = ReferenceEvaluator(after).run(None, feeds)
-    for one, other in zip(want, got, strict=True):
-        assert one.dtype == other.dtype and one.shape == other.shape
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
-    return after
-
-
-def floats(*shape: int) -> np.ndarray:
-    return RANDOM.uniform(-1, 1, shape).astype(np.float32)
+from .graphs import RANDOM, check, floats, model
 
 
 @pytest.mark.parametrize("op, gates", [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
@@ -266,3 +227,13 @@ def test_quantised_blocks() -> None:
     ]
     before = model(nodes, feeds, [("q", TensorProto.INT8), ("y", TensorProto.FLOAT)], opset=21)
     check(before, feeds, "QuantizeLinear")
+
+
+def test_casts_to_floats_of_8_bits_stop_at_the_largest() -> None:
+    values = np.array([-1e9, -449, 3, 447, 1e9, np.inf, np.nan], np.float32)
+    to = TensorProto.FLOAT8E4M3FN
+    nodes = [make_node("Cast", ["x"], ["small"], to=to), make_node("Cast", ["small"], ["y"], to=TensorProto.FLOAT)]
+    after = prepare(model(nodes, {"x": values}, [("y", TensorProto.FLOAT)], opset=19), {}, {})
+    (y,) = ReferenceEvaluator(after).run(None, {"x": values})
+    np.testing.assert_array_equal(y, np.array([-448, -448, 3, 448, 448, 448, np.nan], np.float32))
+    assert "Clip" in {node.op_type for node in after.graph.node}

@@ -9,7 +9,7 @@ from onnx.helper import make_graph, make_node, make_tensor, make_tensor_value_in
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.pipeline.frontends.onnx_prepare import prepare
 
-from .test_define import check, floats, model
+from .graphs import check, floats, model
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 

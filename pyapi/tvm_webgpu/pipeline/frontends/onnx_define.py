@@ -19,6 +19,8 @@ from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
 from tvm_webgpu.pipeline.frontends.onnx_resize import resize
 
 FLOAT, INT64 = 1, 7
+LARGEST_FLOAT8 = {17: 448.0, 19: 57344.0}
+"""The largest finite value of FLOAT8E4M3FN and FLOAT8E5M2, by ONNX's number of the type."""
 
 
 def _floating(elem_type: int) -> bool:
@@ -42,6 +44,19 @@ def one_hot(body: Body) -> Sequence[str]:
     )
     off, on = (body.Gather(body.input(2), np.array(index), axis=0) for index in (0, 1))
     return [body.Where(hot, on, off)]
+
+
+def saturating_cast(body: Body) -> Sequence[str] | None:
+    """To floats of 8 bits, where values beyond the largest become the largest unless `saturate` is 0; NaN stays."""
+    like = body.node.op_type == "CastLike"
+    if like and not body.knows(1):
+        return None
+    to = body.dtype(1) if like else body.attr("to", FLOAT)
+    if to not in LARGEST_FLOAT8 or not body.attr("saturate", 1):
+        return None
+    largest = np.array(LARGEST_FLOAT8[to], np.float32)
+    x = body.Cast(body.input(0), to=FLOAT)
+    return [body.Cast(body.Where(body.IsNaN(x), x, body.Clip(x, -largest, largest)), to=to, saturate=0)]
 
 
 def power(body: Body) -> Sequence[str] | None:
@@ -229,6 +244,8 @@ def roi_align(body: Body) -> None:
 DEFINED: Mapping[str, Definition] = {
     "ArrayFeatureExtractor": array_feature_extractor,
     "Binarizer": binarizer,
+    "Cast": saturating_cast,
+    "CastLike": saturating_cast,
     "ConvInteger": conv_integer,
     "ConvTranspose": conv_transpose,
     "DFT": dft,
