@@ -24,6 +24,16 @@ def divides(part: int, total: int | tirx.Expr) -> bool:
     return tvm.sym.Analyzer().can_prove_equal(tvm.tirx.floormod(total, i64(part)), i64(0))
 
 
+def is_one(extent: tirx.Expr) -> bool:
+    """Whether an extent is 1 for certain."""
+    return isinstance(extent, tirx.IntImm) and int(extent) == 1
+
+
+def number(extent: tirx.Expr) -> int | tirx.Expr:
+    """An extent as an int where it is known."""
+    return int(extent) if isinstance(extent, tirx.IntImm) else extent
+
+
 @dataclass(frozen=True)
 class Axis:
     """Iterators fused in row-major order, each with its extent."""

@@ -169,15 +169,16 @@ class _Stage:
     def fetch(self, k0: tirx.Expr) -> None:
         """Loads the piece of the tile that starts at k0."""
         kernel, source = self.kernel, self.source
+        steps = source.steps(k0)
         for register, own, k, guard in self._units():
             with kernel.when(guard):
-                own, k = self.first + own, k0 + k
+                own, step = self.first + own, steps(k)
                 if source.operand.along is not None:
                     for i in range(self.vectors):
-                        self._keep(register + i, 0, source.vector(own + i, k), VECTOR)
+                        self._keep(register + i, 0, source.vector(own + i, step), VECTOR)
                 else:
                     for lane in range(VECTOR):
-                        self._keep(register, lane, source.scalar(own + lane, k), 1)
+                        self._keep(register, lane, source.scalar(own + lane, step), 1)
 
     def _keep(self, register: int, lane: int, value: tirx.Expr, lanes: int) -> None:
         self.kernel.store(self.registers[register], lane, cast(value, self.dtype), lanes)
@@ -227,7 +228,7 @@ class Body:
         k_rows = name == "y" and tile.k_rows(self.product)
         y_words = tile.y_words(self.product)
         base = self.slice * (y_words + tile.x * tile.depth) + (0 if name == "y" else y_words)
-        source = Source(self.kernel, self.product, operand, axis, self.s, size, tile.depth * tile.slices)
+        source = Source(self.kernel, self.product, operand, axis, self.s, size, tile.depth * tile.slices, tile.depth)
         return _Stage(self, name, source, size, first, k_rows, base)
 
     def _by_warps(self) -> tuple[tirx.Expr, tirx.Expr]:

@@ -165,6 +165,16 @@ def flatten(
     return kernel.simplify(tvm_ffi.structural_map(substitute(expr, values), (tvm.ir.TensorLoad, load)))
 
 
+def is_guarded_load(kernel: Kernel, node: tvm.ir.Call) -> bool:
+    """Whether a call is a scalar load from a flat view under a condition, a constant else."""
+    if not (isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else"):
+        return False
+    _, then, other = node.args
+    if not isinstance(then, tvm.ir.TensorLoad) or not isinstance(other, tirx.IntImm | tirx.FloatImm):
+        return False
+    return kernel.is_flat(then.source) and then.ty.dtype.lanes == 1
+
+
 def without_branches(kernel: Kernel, value: tirx.Expr) -> tirx.Expr:
     """Guarded loads (padding) turned into loads that always happen, at a harmless place where the guard fails.
 
@@ -172,13 +182,9 @@ def without_branches(kernel: Kernel, value: tirx.Expr) -> tirx.Expr:
     """
 
     def guarded(node: tvm.ir.Call) -> tirx.Expr:
-        if not (isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else"):
+        if not is_guarded_load(kernel, node):
             return node
         condition, then, other = node.args
-        if not isinstance(then, tvm.ir.TensorLoad) or not isinstance(other, tirx.IntImm | tirx.FloatImm):
-            return node
-        if not kernel.is_flat(then.source) or then.ty.dtype.lanes > 1:
-            return node
         place = tirx.Select(condition, then.indices[0], i64(0))
         # Named, so that no later pass moves the load back behind a branch.
         loaded = kernel.let("loaded", tirx.BufferLoad(then.source, [place]))

@@ -26,6 +26,8 @@ from .nest import loads_of, offset_of, substitute
 VECTOR = 4
 # An axis of fewer positions stays with its open batch: a tile would be mostly padding.
 MIN_INNER = 24
+# Of fewer channels no piece of a sum is at one place of a convolution's window.
+MIN_PIECE = 8
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,33 @@ def sums_of(func: tirx.PrimFunc, block: s_tir.SBlock, store: Stored, apart: Set[
     s, y, x, k = Axis.of(outer + both + neither), Axis.of(own_y), Axis.of(own_x), Axis.of(reduced)
     store_buffer, indices, store_value = store
     everything = (s, y, x, k)
+    along_y = direction(value_y, everything, {"own": y, "k": k})
+    along_x = direction(value_x, everything, {"own": x, "k": k})
+    if "k" not in (along_y, along_x):
+        k = _channels_last(k, (factor_a, factor_b))
     return Product(
         func, s, y, x, k,
-        Operand(value_y, str(value_y.ty.dtype), direction(value_y, everything, {"own": y, "k": k})),
-        Operand(value_x, str(value_x.ty.dtype), direction(value_x, everything, {"own": x, "k": k})),
+        Operand(value_y, str(value_y.ty.dtype), along_y),
+        Operand(value_x, str(value_x.ty.dtype), along_x),
         result_dtype, store_buffer, indices, store_value,
         vector_store(store_buffer, indices, store_value, result_dtype, everything, x),
     )  # fmt: skip
+
+
+def _channels_last(k: Axis, factors: tuple[tirx.Expr, tirx.Expr]) -> Axis:
+    """The sum in another order: those of its iterators last that are indices by themselves wherever they occur.
+
+    These are a convolution's channels; the others move its window. A piece of the sum then stays at one place of the
+    window, so that padding and the position in the image are found once for all of it.
+    """
+
+    def alone(var: tirx.Var) -> bool:
+        indices = [i for factor in factors for node in loads_of(factor) for i in node.indices]
+        return all(isinstance(i, tirx.Var) for i in indices if any(v.same_as(var) for v in undefined_vars(i)))
+
+    channels = [(var, extent) for var, extent in k.iterators if alone(var)]
+    window = [(var, extent) for var, extent in k.iterators if not alone(var)]
+    return Axis((*window, *channels)) if channels and divides(MIN_PIECE, Axis(tuple(channels)).extent) else k
 
 
 def _set_open_batch_apart(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import tvm
+import tvm_ffi
 from tvm import tirx
 
-from .axis import Axis, divides
+from .axis import Axis, divides, is_one, number
 from .builder import Kernel, i64
-from .nest import flatten, offset_of, substitute, without_branches
+from .nest import flatten, is_guarded_load, offset_of, substitute, uses, without_branches
 from .product import VECTOR, Operand, Product
 
 
@@ -28,32 +32,84 @@ def cast(value: tirx.Expr, dtype: str) -> tirx.Expr:
     return value if str(value.ty.dtype) == wanted else tirx.Cast(wanted, value)
 
 
+@dataclass(frozen=True)
+class Step:
+    """A position of the sum: values for the variables of an operand's text, and whether it is within the sum."""
+
+    values: dict[tirx.Var, tirx.Expr]
+    inside: tirx.Expr | bool
+
+
 class Source:
     """Operand values at (own, k) of batch `s`, safe at any position.
 
     The kernel walks the operand's own axis in steps of `tile` and k in steps of `depth`. Positions past the end of the
     own axis repeat the last one, since the results there are never stored; positions past the end of k are 0.
+
+    `piece` says that k is asked for in pieces of that many positions (`steps`), each of which begins at a multiple of
+    it. Where pieces don't cross the end of the sum's innermost iterator, the others are found once for a piece.
     """
 
     def __init__(
-        self, kernel: Kernel, product: Product, operand: Operand, axis: Axis, s: tirx.Expr, tile: int, depth: int
+        self,
+        kernel: Kernel,
+        product: Product,
+        operand: Operand,
+        axis: Axis,
+        s: tirx.Expr,
+        tile: int,
+        depth: int,
+        piece: int = 1,
     ):
         self.kernel, self.product, self.operand, self.axis, self.s = kernel, product, operand, axis, s
         self.tile, self.depth, self.k_extent = tile, depth, product.k.extent
-        self._at = (
-            kernel.variable("s", product.s.extent),
-            kernel.variable("own", axis.extent),
-            kernel.variable("k", product.k.extent),
-        )
-        values = {**product.s.decode(self._at[0]), **axis.decode(self._at[1]), **product.k.decode(self._at[2])}
+        wide = [(var, extent) for var, extent in product.k.iterators if not is_one(extent)]
+        self.steady = piece > 1 and len(wide) > 1 and divides(piece, number(wide[-1][1]))
+        self._s = kernel.variable("s", product.s.extent)
+        self._own = kernel.variable("own", axis.extent)
+        self._k = Axis(product.k.iterators[:0] if not self.steady else tuple(wide))
+        k = kernel.variable("k", product.k.extent)
+        self._at_k = {var: kernel.variable(var.name, extent) for var, extent in wide} if self.steady else {}
+        ones = {var: i64(0) for var, extent in product.k.iterators if is_one(extent)}
+        decoded = {**ones, **self._at_k} if self.steady else product.k.decode(k)
+        self._last = self._at_k[wide[-1][0]] if self.steady else k
+        values = {**product.s.decode(self._s), **axis.decode(self._own), **decoded}
         self._general = flatten(kernel, operand.value, values)
 
-    def scalar(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
-        """One value."""
-        own, k = self.kernel.let("own", self._clamp(own, 1)), self.kernel.let("k", k)
-        value = without_branches(self.kernel, self._value(own, k))
+    def steps(self, k0: tirx.Expr) -> Callable[[tirx.Expr], Step]:
+        """From positions in the piece that begins at `k0` to steps."""
+        if not self.steady:
+            return lambda k: self.step(k0 + k)
+        kernel = self.kernel
+        *outer, (_, length) = self._k.iterators
+        whole = kernel.let("window", tvm.tirx.floordiv(k0, length))
+        first = kernel.let("first", tvm.tirx.floormod(k0, length))
+        names = {var: kernel.let(var.name, value) for var, value in Axis(tuple(outer)).decode(whole).items()}
+        for var, extent in outer[1:]:
+            kernel.know(names[var], extent)
+        at = {self._at_k[var]: name for var, name in names.items()}
+        inside = divides(self.depth, self.k_extent) or k0 < i64(self.k_extent)
+        return lambda k: Step({**at, self._last: self._name(first + k)}, inside)
+
+    def step(self, k: tirx.Expr) -> Step:
+        """A position of the sum."""
+        name = self._name(k)
+        return Step({self._last: name}, divides(self.depth, self.k_extent) or name < i64(self.k_extent))
+
+    def _name(self, k: tirx.Expr) -> tirx.Expr:
+        if self.operand.along == "k":  # the factor 4 stays visible, so that later passes can prove the alignment
+            return self.kernel.let("k4", tvm.tirx.floordiv(k, VECTOR)) * VECTOR
+        return self.kernel.let("k", k)
+
+    def scalar(self, own: tirx.Expr, at: Step | tirx.Expr) -> tirx.Expr:
+        """One value, at a step or a position of the sum."""
+        k = at if isinstance(at, Step) else self.step(at)
+        own = self.kernel.let("own", self._clamp(own, 1))
+        general = self._branchless(own, k) if self.steady else self._value(own, k)
+        value = without_branches(self.kernel, general)
         if isinstance(value, tirx.Select | tirx.Var):
-            return self._inside_select(k, value)
+            zero = tirx.const(0, self.operand.dtype)
+            return value if k.inside is True else tirx.Select(k.inside, value, zero)
         return self._inside(k, value)
 
     def apart(self, own: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
@@ -68,20 +124,18 @@ class Source:
 
     def scalar_apart(self, own: dict[tirx.Var, tirx.Expr], k: tirx.Expr) -> tirx.Expr:
         """One value at a position that `apart` took apart; k is a position within the sum."""
-        s, _, at_k = self._at
-        batch = self.product.s.decode(s)
-        value = flatten(self.kernel, self.operand.value, {**batch, **own, **self.product.k.decode(at_k)})
-        return without_branches(self.kernel, self.kernel.simplify(substitute(value, {s: self.s, at_k: k})))
+        batch = self.product.s.decode(self._s)
+        value = flatten(self.kernel, self.operand.value, {**batch, **own, **self.product.k.decode(self._last)})
+        return without_branches(self.kernel, self.kernel.simplify(substitute(value, {self._s: self.s, self._last: k})))
 
-    def vector(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
+    def vector(self, own: tirx.Expr, at: Step | tirx.Expr) -> tirx.Expr:
         """4 values along `operand.along`; the position along it is a multiple of 4."""
         kernel = self.kernel
-        # The factor 4 stays visible, so that later passes can prove the alignment.
+        k = at if isinstance(at, Step) else self.step(at)
         if self.operand.along == "k":
-            own, k = kernel.let("own", self._clamp(own, 1)), kernel.let("k4", tvm.tirx.floordiv(k, VECTOR)) * VECTOR
+            own = kernel.let("own", self._clamp(own, 1))
         else:
-            group = tvm.tirx.floordiv(self._clamp(own, VECTOR), VECTOR)
-            own, k = kernel.let("own4", group) * VECTOR, kernel.let("k", k)
+            own = kernel.let("own4", tvm.tirx.floordiv(self._clamp(own, VECTOR), VECTOR)) * VECTOR
         return self._inside(k, _widen(self._value(own, k)))
 
     def _clamp(self, position: tirx.Expr, step: int) -> tirx.Expr:
@@ -92,21 +146,39 @@ class Source:
             return tvm.tirx.min(position, i64(size) - 1)
         return tvm.tirx.min(tvm.tirx.floordiv(position, step), i64(size // step) - 1) * step
 
-    def _value(self, own: tirx.Expr, k: tirx.Expr) -> tirx.Expr:
-        return self.kernel.simplify(substitute(self._general, dict(zip(self._at, (self.s, own, k)))))
+    def _value(self, own: tirx.Expr, k: Step) -> tirx.Expr:
+        return self.kernel.simplify(substitute(self._general, {self._s: self.s, self._own: own, **k.values}))
 
-    def _inside_select(self, k: tirx.Expr, value: tirx.Expr) -> tirx.Expr:
-        if divides(self.depth, self.k_extent):
-            return value
-        return tirx.Select(k < i64(self.k_extent), value, tirx.const(0, self.operand.dtype))
+    def _branchless(self, own: tirx.Expr, k: Step) -> tirx.Expr:
+        """As `_value`, with guarded loads at a harmless place where the guard fails: the place is found without the
+        innermost iterator, which is added, so that it is the same for a whole piece."""
+        kernel, values = self.kernel, {self._s: self.s, self._own: own, **k.values}
 
-    def _inside(self, k: tirx.Expr, value: tirx.Expr) -> tirx.Expr:
-        if divides(self.depth, self.k_extent):
+        def guarded(node: tvm.ir.Call) -> tirx.Expr:
+            if not is_guarded_load(kernel, node):
+                return node
+            condition, load, other = node.args
+            (place,) = load.indices
+            start = kernel.simplify(substitute(place, {self._last: i64(0)}))
+            rest = kernel.simplify(place - start)
+            if uses(condition, self._last) or uses(rest, self._own):
+                return node
+            inside = kernel.simplify(substitute(condition, values))
+            start = tirx.Select(inside, kernel.simplify(substitute(start, values)), i64(0))
+            at = start + kernel.simplify(substitute(rest, values))
+            # Named, so that no later pass moves the load back behind a branch.
+            return tirx.Select(inside, kernel.let("loaded", tirx.BufferLoad(load.source, [at])), other)
+
+        value = tvm_ffi.structural_map(self._general, (tvm.ir.Call, guarded), order="pre")
+        return kernel.simplify(substitute(value, values))
+
+    def _inside(self, k: Step, value: tirx.Expr) -> tirx.Expr:
+        if k.inside is True:
             return value
         zero = tirx.const(0, self.operand.dtype)
         if value.ty.dtype.lanes > 1:
             zero = tirx.Broadcast(zero, VECTOR)
-        return tvm.tirx.if_then_else(k < i64(self.k_extent), value, zero)
+        return tvm.tirx.if_then_else(k.inside, value, zero)
 
 
 def _widen(value: tirx.Expr) -> tirx.Expr:

@@ -33,11 +33,12 @@ def case(rule: str, build: Build, *inputs: tuple) -> Case:
     return Case(rule, build, tuple(split))
 
 
-def conv(stride: int = 1, pad: int = 1, groups: int = 1, residual: bool = False) -> Build:
-    """Convolution, bias, optional residual, clip: one fused function."""
+def conv(stride: int = 1, pad: int = 1, groups: int = 1, residual: bool = False, packed: bool = False) -> Build:
+    """Convolution, bias, optional residual, clip: one fused function. packed: weights as the pipeline stores them."""
 
     def build(bb: relax.BlockBuilder, x: relax.Var, w: relax.Var, b: relax.Var, *rest: relax.Var) -> relax.Expr:
-        y = bb.emit(R.nn.conv2d(x, w, strides=stride, padding=pad, groups=groups))
+        layout = "IHWO" if packed else "OIHW"
+        y = bb.emit(R.nn.conv2d(x, w, strides=stride, padding=pad, groups=groups, kernel_layout=layout))
         y = bb.emit(R.add(y, b))
         if residual:
             y = bb.emit(R.add(y, rest[0]))
@@ -102,6 +103,10 @@ CASES: dict[str, Case] = {
     "conv1x1_open": case("product", conv(1, 0), (N, 24, 14, 14), (40, 24, 1, 1), (1, 40, 1, 1)),
     "conv3x3": case("product", conv(), (2, 12, 9, 9), (20, 12, 3, 3), (1, 20, 1, 1)),
     "conv3x3_open": case("product", conv(), (N, 12, 9, 9), (20, 12, 3, 3), (1, 20, 1, 1)),
+    "conv3x3_packed": case("product", conv(packed=True), (2, 16, 9, 9), (16, 3, 3, 20), (1, 20, 1, 1)),
+    "conv3x3_packed_stride": case("product", conv(2, packed=True), (1, 32, 13, 8), (32, 3, 3, 17), (1, 17, 1, 1)),
+    "conv3x3_packed_24": case("product", conv(1, 0, packed=True), (1, 24, 8, 11), (24, 3, 3, 36), (1, 36, 1, 1)),
+    "conv5x5_packed_open": case("product", conv(1, 2, packed=True), (N, 48, 7, 7), (48, 5, 5, 36), (1, 36, 1, 1)),
     "conv_first": case("product", conv(2, 3), (1, 3, 31, 31), (40, 3, 7, 7), (1, 40, 1, 1)),
     "conv_nhwc": case(
         "product",
