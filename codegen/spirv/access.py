@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 from tvm_webgpu.codegen.spirv import arith, storage
-from tvm_webgpu.codegen.spirv.conversions import coerce, low, low_word
+from tvm_webgpu.codegen.spirv.conversions import coerce, low, low_word, unrounded
 from tvm_webgpu.codegen.spirv.dtypes import DType
 from tvm_webgpu.codegen.spirv.facts import is_zero_or
 from tvm_webgpu.codegen.spirv.scan import ATOMICS, addressed, is_one
@@ -43,8 +43,9 @@ def accesses(e: Emitter, buffer: ir.Var, index: ir.Expr) -> list[tuple[Val, int,
 def store(e: Emitter, stmt: tirx.BufferStore) -> None:
     view = e.scan.views[stmt.buffer.__chandle__()]
     dtype = DType(view.dtype.name, e.dtype(stmt.value).lanes)
-    value = coerce(e, e.expr(stmt.value), dtype)
     place = e.places[id(view.memory)]
+    rounds = type(stmt.value) is prim.Cast and storage.rounds(place)
+    value = coerce(e, unrounded(e, stmt.value) if rounds else e.expr(stmt.value), dtype)
     for index, first, count, whole in accesses(e, stmt.buffer, stmt.indices[0]):
         part = value if count == value.lanes else join(e.b, split(e.b, value)[first:first + count])
         storage.store(e.b, place, dtype.name, index, part, whole)

@@ -256,7 +256,7 @@ def convert(b: Builder, x: Val, rep: str, dtype: str) -> Val:
     if x.rep in FLOATS and rep in FLOATS:
         if x.rep == rep:
             return x
-        if x.rep == "f64" and dtype == "float16" and rep == "f32":
+        if x.rep == "f64" and rep == "f32" and dtype not in ("", "float32"):
             x = _to_odd(b, x)
         return Val(rep, (b.op(Op.FConvert, rep_type(b, rep, x.lanes), x.id),), x.lanes)
     if x.rep in FLOATS:

@@ -1,4 +1,4 @@
-"""Values from one representation to another: into a dtype's own, or into 32 bits where that is known to be enough."""
+"""Casts, and values from one representation to another: a dtype's own, or 32 bits where that is known to be enough."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tvm import ir
 from tvm.ir.prim import expr as prim
-from tvm_webgpu.codegen.spirv import arith, wide
+from tvm_webgpu.codegen.spirv import arith, rounding, wide
 from tvm_webgpu.codegen.spirv.arith import RING
 from tvm_webgpu.codegen.spirv.dtypes import INT_RANGE, DType
 from tvm_webgpu.codegen.spirv.facts import Fact
@@ -75,3 +75,26 @@ def convert(e: Emitter, value: Val, rep: str, dtype: DType) -> Val:
             return arith.convert(b, wide.to_float(b, value), rep, "")
         value = Val("u32", (value.ids[0],))
     return arith.convert(b, value, rep, dtype.name)
+
+
+def cast(e: Emitter, expr: prim.Cast) -> Value:
+    """A cast, rounded to what the dtype has also where it is computed in more."""
+    value, source, target = unrounded(e, expr), e.dtype(expr.value), e.dtype(expr)
+    if target.name not in rounding.WHOLE or e.rep(target) != "f32":
+        return value
+    fact = e.facts(expr.value) if source.is_int and source.lanes == 1 else None
+    return rounding.rounded(e.b, value, target.name) if rounding.loses(source, fact, target) else value
+
+
+def unrounded(e: Emitter, expr: prim.Cast) -> Value:
+    """A cast for one that rounds the value itself, as a store to packed elements does."""
+    source, target = e.dtype(expr.value), e.dtype(expr)
+    e.check(source)
+    rep = e.rep(target)
+    if target.is_wide and target.lanes == 1 and fits(e.facts(expr), target) and source.is_int:
+        return narrow(e, e.val(expr.value), target)
+
+    def one(v: Val) -> Val:
+        return arith.wrap(e.b, v, target.name) if v.rep == rep else convert(e, v, rep, target)
+
+    return lanewise(e.b, one, e.expr(expr.value), rep=rep)

@@ -6,8 +6,8 @@
 | int8, int16 / uint8, uint16 | i32 / u32, kept in range | 8 or 16 bits, packed in u32 |
 | int32, uint32, float32 | itself | itself |
 | int64, uint64 | i32 or u32 where its range is known to fit, else two u32 | vec2 of u32, low word first |
-| float16 | f16 with `feature.f16`, else f32 | f16, or two to a u32 |
-| bfloat16 | f32 | two to a u32 |
+| float16 | f16 with `feature.f16`, else f32, rounded where cast to | f16, or two to a u32 |
+| bfloat16 | f32, rounded where cast to | two to a u32 |
 | float8_e4m3fn, float8_e5m2, float8_e8m0fnu | f32, rounded where cast to | four to a u32 |
 | float64 | f64, which the WGSL translation computes exactly out of u32 | 64 bits |
 """

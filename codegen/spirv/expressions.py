@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tvm import ir
 from tvm.ir.prim import expr as prim
-from tvm_webgpu.codegen.spirv import access, arith, elementary_double, intrinsics, small_floats, wide
+from tvm_webgpu.codegen.spirv import access, arith, elementary_double, intrinsics, wide
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
-from tvm_webgpu.codegen.spirv.conversions import NARROW, coerce, convert, fits, low, narrow
-from tvm_webgpu.codegen.spirv.dtypes import FLOAT8, DType
+from tvm_webgpu.codegen.spirv.conversions import NARROW, cast, coerce, convert, fits, low, narrow
+from tvm_webgpu.codegen.spirv.dtypes import DType
 from tvm_webgpu.codegen.spirv.exact import float_remainder
 from tvm_webgpu.codegen.spirv.instructions import float_bits
 from tvm_webgpu.codegen.spirv.selection import pick
@@ -99,20 +99,6 @@ def _not(e: Emitter, expr: ir.Expr) -> Value:
     return lanewise(b, one, e.expr(expr.a))
 
 
-def _cast(e: Emitter, expr: prim.Cast) -> Value:
-    source, target = e.dtype(expr.value), e.dtype(expr)
-    e.check(source)
-    rep = e.rep(target)
-    if target.is_wide and target.lanes == 1 and fits(e.facts(expr), target) and source.is_int:
-        return narrow(e, e.val(expr.value), target)
-
-    def one(v: Val) -> Val:
-        made = arith.wrap(e.b, v, target.name) if v.rep == rep else convert(e, v, rep, target)
-        return small_floats.rounded(e.b, made, target.name) if target.name in FLOAT8 else made
-
-    return lanewise(e.b, one, e.expr(expr.value), rep=rep)
-
-
 def _select(e: Emitter, expr: prim.Select) -> Value:
     return pick(e, expr, expr.condition, expr.true_value, expr.false_value)
 
@@ -153,7 +139,7 @@ EXPRESSIONS: dict[type, Callable[..., Value]] = {
     ir.Var: _var,
     prim.Not: _not,
     prim.BitwiseNot: _not,
-    prim.Cast: _cast,
+    prim.Cast: cast,
     ir.TensorLoad: access.load,
     prim.Select: _select,
     prim.Let: _let,

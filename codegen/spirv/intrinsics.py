@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tvm import ir, tirx
-from tvm_webgpu.codegen.spirv import access, arith, calls, matrix, storage, wide
+from tvm_webgpu.codegen.spirv import access, arith, calls, matrix, wide
 from tvm_webgpu.codegen.spirv.conversions import coerce, convert, low
 from tvm_webgpu.codegen.spirv.dtypes import REPR, DType
+from tvm_webgpu.codegen.spirv.fields import FIELDS
 from tvm_webgpu.codegen.spirv.opcodes import SEMANTICS_WORKGROUP, Capability, Op, Scope
 from tvm_webgpu.codegen.spirv.scan import ATOMICS, called
 from tvm_webgpu.codegen.spirv.selection import lazy
@@ -107,11 +108,10 @@ def _reinterpret(e: Emitter, expr: ir.Call, args: list[ir.Expr]) -> Value:
     same = {"int32", "uint32", "float32"}
     if source.lanes == target.lanes and {source.name, target.name} <= same:
         return lanewise(e.b, lambda v: arith.bitcast(e.b, rep, v), value)
-    fields = storage.FIELDS
-    if source.lanes == target.lanes and source.name in fields and target.name in fields:
+    if source.lanes == target.lanes and source.name in FIELDS and target.name in FIELDS:
         def one(v: Val) -> Val:
-            bits = fields[source.name][1](e.b, convert(e, v, REPR[source.name], source))
-            back = fields[target.name][0](e.b, bits, wide.u32(e.b, 0))
+            bits = FIELDS[source.name][1](e.b, convert(e, v, REPR[source.name], source))
+            back = FIELDS[target.name][0](e.b, bits, wide.u32(e.b, 0))
             return convert(e, back, rep, target)
         return join(e.b, [one(v) for v in split(e.b, value)])
     if source.is_wide and target.is_wide:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tvm_webgpu.codegen.spirv.arith import binary, bitcast, select
 from tvm_webgpu.codegen.spirv.builder import Builder
 from tvm_webgpu.codegen.spirv.opcodes import Op
-from tvm_webgpu.codegen.spirv.values import Val, const, join, split
+from tvm_webgpu.codegen.spirv.values import Val, const
 
 NAN = 0x7FC00000
 
@@ -92,15 +92,9 @@ def decode(b: Builder, bits: Val, format: Format) -> Val:
 
 
 def field(format: Format) -> tuple[Callable[[Builder, Val, Val], Val], Callable[[Builder, Val], Val]]:
-    """How a byte of a word is read as an f32, and an f32 written as one: a row of storage's `FIELDS`."""
+    """How a byte of a word is read as an f32, and an f32 written as one: a row of `fields.FIELDS`."""
     def get(b: Builder, word: Val, offset: Val) -> Val:
         byte = Val("u32", (b.op(Op.BitFieldUExtract, b.u32, word.id, offset.id, b.constant(b.u32, 8)),))
         return decode(b, byte, format)
 
     return get, lambda b, x: encode(b, x, format)
-
-
-def rounded(b: Builder, x: Val, dtype: str) -> Val:
-    """The f32 that is nearest in a dtype of 8 bits."""
-    format = FORMATS[dtype]
-    return join(b, [decode(b, encode(b, lane, format), format) for lane in split(b, x)])  # type: ignore[return-value]

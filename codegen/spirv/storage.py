@@ -1,4 +1,4 @@
-"""Loads and stores of elements of any dtype, by the layout its memory has; the table of codecs is `FIELDS`.
+"""Loads and stores of elements of any dtype, by the layout its memory has; `fields` has what is packed into words.
 
 A single element narrower than a word that several invocations may store beside each other is stored by clearing and
 setting its bits atomically, which leaves its neighbours alone whatever the order.
@@ -6,15 +6,16 @@ setting its bits atomically, which leaves its neighbours alone whatever the orde
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm_webgpu.codegen.spirv import small_floats, wide
-from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, double_of, double_words, select
+from tvm_webgpu.codegen.spirv import wide
+from tvm_webgpu.codegen.spirv.arith import binary, bitcast, convert, double_of, double_words
 from tvm_webgpu.codegen.spirv.builder import Builder
-from tvm_webgpu.codegen.spirv.dtypes import BYTES, FLOAT8, PACKED
+from tvm_webgpu.codegen.spirv.dtypes import BYTES, PACKED
+from tvm_webgpu.codegen.spirv.fields import FIELDS
 from tvm_webgpu.codegen.spirv.instructions import Id
-from tvm_webgpu.codegen.spirv.opcodes import Decoration, Ext, Op, Scope, Storage
+from tvm_webgpu.codegen.spirv.opcodes import Decoration, Op, Scope, Storage
+from tvm_webgpu.codegen.spirv.rounding import WHOLE
 from tvm_webgpu.codegen.spirv.scan import ELEMENT_BYTES, Layout, Memory, declared_elements
 from tvm_webgpu.codegen.spirv.values import Val, Value, const, join, rep_type, split
 
@@ -105,66 +106,7 @@ def _shifted(b: Builder, index: Val, kind: str, n: int) -> Val:
     return binary(b, kind, index, const(b, "i32", n))
 
 
-# packed fields ---------------------------------------------------------------------------------------------------
-
-
-def _get_int(b: Builder, word: Val, offset: Val, bits: int, signed: bool) -> Val:
-    rep = "i32" if signed else "u32"
-    op = Op.BitFieldSExtract if signed else Op.BitFieldUExtract
-    return Val(rep, (b.op(op, getattr(b, rep), bitcast(b, rep, word).id, offset.id, b.constant(b.u32, bits)),))
-
-
-def _put_int(b: Builder, x: Val, bits: int) -> Val:
-    return binary(b, "BitwiseAnd", bitcast(b, "u32", x), wide.u32(b, 2**bits - 1))
-
-
-def _get_half(b: Builder, word: Val, offset: Val) -> Val:
-    bits = binary(b, "RShift", word, offset)
-    both = b.ext(Ext.UnpackHalf2x16, b.vector(b.f32, 2), bits.id)
-    return Val("f32", (b.op(Op.CompositeExtract, b.f32, both, 0),))
-
-
-def _put_half(b: Builder, x: Val) -> Val:
-    """Nearest f16; WGSL leaves packing of what overflows and of NaN undefined, so these are put in by their bits."""
-    both = b.op(Op.CompositeConstruct, b.vector(b.f32, 2), x.id, b.constant(b.f32, 0.0))
-    packed = Val("u32", (b.ext(Ext.PackHalf2x16, b.u32, both),))
-    bits = bitcast(b, "u32", x)
-    size = binary(b, "BitwiseAnd", bits, wide.u32(b, 0x7FFFFFFF))
-    sign = binary(b, "BitwiseAnd", binary(b, "RShift", bits, wide.u32(b, 16)), wide.u32(b, 0x8000))
-    nan = binary(b, "GT", size, wide.u32(b, 0x7F800000))
-    special = binary(b, "BitwiseOr", sign, select(b, nan, wide.u32(b, 0x7E00), wide.u32(b, 0x7C00)))
-    return select(b, binary(b, "GE", size, wide.u32(b, 0x477FF000)), special, packed)  # 65520: the first to overflow
-
-
-def _get_brain(b: Builder, word: Val, offset: Val) -> Val:
-    bits = binary(b, "LShift", binary(b, "RShift", word, offset), wide.u32(b, 16))
-    return bitcast(b, "f32", bits)
-
-
-def _put_brain(b: Builder, x: Val) -> Val:
-    """Nearest bfloat16, ties to even; a NaN stays one."""
-    bits = bitcast(b, "u32", x)
-    odd = binary(b, "BitwiseAnd", binary(b, "RShift", bits, wide.u32(b, 16)), wide.u32(b, 1))
-    rounded = binary(b, "Add", bits, binary(b, "Add", odd, wide.u32(b, 0x7FFF)))
-    size = binary(b, "BitwiseAnd", bits, wide.u32(b, 0x7FFFFFFF))
-    nan = binary(b, "GT", size, wide.u32(b, 0x7F800000))
-    kept = select(b, nan, binary(b, "BitwiseOr", bits, wide.u32(b, 0x400000)), rounded)
-    return binary(b, "RShift", kept, wide.u32(b, 16))
-
-
-Get = Callable[[Builder, Val, Val], Val]
-Put = Callable[[Builder, Val], Val]
-FIELDS: dict[str, tuple[Get, Put]] = {
-    "bool": (lambda b, w, o: convert(b, _get_int(b, w, o, 8, False), "bool", "bool"),
-             lambda b, x: convert(b, x, "u32", "uint32")),
-    "int8": (lambda b, w, o: _get_int(b, w, o, 8, True), lambda b, x: _put_int(b, x, 8)),
-    "uint8": (lambda b, w, o: _get_int(b, w, o, 8, False), lambda b, x: _put_int(b, x, 8)),
-    "int16": (lambda b, w, o: _get_int(b, w, o, 16, True), lambda b, x: _put_int(b, x, 16)),
-    "uint16": (lambda b, w, o: _get_int(b, w, o, 16, False), lambda b, x: _put_int(b, x, 16)),
-    "float16": (_get_half, _put_half),
-    "bfloat16": (_get_brain, _put_brain),
-    **{name: small_floats.field(format) for name, format in small_floats.FORMATS.items()},
-}
+# packed elements -------------------------------------------------------------------------------------------------
 
 
 def _bit_offset(b: Builder, index: Val, per_word: int) -> Val:
@@ -314,6 +256,11 @@ def _load_word_view(b: Builder, place: Place, dtype: str, rep: str, index: Val) 
     return Val(rep, (word(0), word(1))) if BYTES[dtype] == 8 else bitcast(b, rep, Val("u32", (word(0),)))
 
 
+def rounds(place: Place) -> bool:
+    """Whether a store itself rounds to the dtype: what only this invocation or workgroup sees may be held in more."""
+    return place.layout.packing != "native" or place.layout.element == "f16"
+
+
 def load(b: Builder, place: Place, dtype: str, rep: str, index: Val, lanes: int, whole: bool) -> Value:
     """`lanes` consecutive elements from `index`, an i32 in elements of `dtype`; `whole` says it is a multiple of lanes.
 
@@ -351,7 +298,7 @@ def store(b: Builder, place: Place, dtype: str, index: Val, value: Value, whole:
             both = b.op(Op.CompositeConstruct, b.vector(b.u32, 2), *x.ids)
             b.store(_pointer(b, place, _plus(b, index, i)), both)
     elif dtype in PACKED:
-        if dtype in ("float16", "bfloat16", *FLOAT8):
+        if dtype in WHOLE:
             elems = tuple(convert(b, x, "f32", "float32") for x in elems)
         _store_packed(b, place, dtype, index, elems, whole)
     else:
