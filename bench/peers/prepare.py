@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import shutil
 import tempfile
@@ -32,9 +33,17 @@ def install_runtime(bench: Path) -> None:
 
 
 def compile_work(bench: Path, name: str, folder: Path, options: dict[str, object]) -> None:
-    """Compiles one of the comparison's models into a package without weights, but with their recipe."""
-    import tvm_webgpu
+    """Compiles one of the comparison's models into a package without weights, but with their recipe.
 
+    A package that the same compiler made with the same options stays as it is.
+    """
+    import tvm_webgpu
+    from tvm_webgpu.pipeline import cache
+
+    stamp = hashlib.sha256(cache.version() + json.dumps(options, sort_keys=True).encode()).hexdigest()
+    stamp_file = folder / "compiler.sha256"
+    if stamp_file.exists() and stamp_file.read_text() == stamp:
+        return
     work = json.loads((bench / "models" / "manifest.json").read_text())[name]
     model = bytearray(gzip.decompress((bench / "models" / work["onnx"]["file"]).read_bytes()))
     weights.fill(model, work["onnx"]["fills"], work["dtype"])
@@ -48,5 +57,6 @@ def compile_work(bench: Path, name: str, folder: Path, options: dict[str, object
     package.save(scratch_folder)
     network = json.loads(gzip.decompress((bench / "models" / f"{name}.net.json.gz").read_bytes()))
     weights.strip(scratch_folder, network["weights"].values(), work["dtype"])
+    (scratch_folder / stamp_file.name).write_text(stamp)
     shutil.rmtree(folder, ignore_errors=True)
     scratch_folder.rename(folder)
