@@ -32,7 +32,9 @@ ENGINES = flags.DEFINE_list("engines", ["ort-webgpu-gc", "litert-webgpu", "tfjs-
 WORKLOADS = flags.DEFINE_list("workloads", list(report.WORKS), "Which works.")
 GROWTH = flags.DEFINE_bool("growth", False, "Works of growing size instead.")
 VARIANT = flags.DEFINE_string("variant", "default", "A name for this set of our packages.")
-FEATURES = flags.DEFINE_list("features", [], "Features that our packages may use, such as f16; software if --gpu is a software one.")
+FEATURES = flags.DEFINE_list(
+    "features", [], "Features that our packages may use, such as f16; `software` where --gpu is a software one."
+)
 SECONDS = flags.DEFINE_float("seconds", 1.0, "Seconds of each measurement, at most 300 runs.")
 LIMIT = flags.DEFINE_integer("limit", 120, "Seconds after which an engine is given up.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in Node, of which the median counts.", lower_bound=1)
