@@ -117,7 +117,7 @@ class _Sort:
         kernel = self.kernel
         one = i64(1)
         with (
-            kernel.loop(self.block.bit_length() - 1, "stage") as stage,
+            kernel.loop(self._stages(), "stage") as stage,
             kernel.loop(kernel.simplify(i64(stage) + 1), "pass") as level,
         ):
             distance = kernel.let("distance", one << (stage - level))
@@ -134,14 +134,22 @@ class _Sort:
                         kernel.store(array, at, value)
             kernel.sync()
 
+    def _stages(self) -> Index:
+        """How often sorted parts of a block are doubled: of a short row only the first part has elements."""
+        return self.block.bit_length() - 1 if isinstance(self.length, int) else self._doublings(1, self.block)
+
     def _rounds(self) -> Index:
         """How often runs must be merged."""
         if isinstance(self.length, int):
             return (ceil_div(self.length, self.block) - 1).bit_length()
-        rounds = i64(0)
-        for step in range(31 - self.block.bit_length()):
-            rounds = rounds + tirx.Cast("int64", self.length > (self.block << step))
-        return rounds
+        return self._doublings(self.block, 2**30)
+
+    def _doublings(self, size: int, enough: int) -> tirx.Expr:
+        """How often `size` must be doubled to reach a length that is not known, or `enough`."""
+        count = i64(0)
+        while size < enough:
+            count, size = count + tirx.Cast("int64", self.length > size), 2 * size
+        return count
 
     def _merge(self, places: tirx.Buffer, step: tirx.Expr, total: tirx.Expr) -> None:
         """Merges neighbouring runs of block * 2**step elements, from one half of `places` to the other."""
