@@ -17,16 +17,17 @@ def ceil_div(total: int | tirx.Expr, part: int) -> int | tirx.Expr:
     return -(-total // part) if isinstance(total, int) else tvm.tirx.floordiv(total + (part - 1), i64(part))
 
 
+def wide(axis: Axis) -> list[tuple[tirx.Var, tirx.Expr]]:
+    """The iterators of an axis that may have more than one position; the last one where none has."""
+    found = [(var, e) for var, e in axis.iterators if not (isinstance(e, tirx.IntImm) and int(e) == 1)]
+    return found or [axis.iterators[-1]]
+
+
 def divides(part: int, total: int | tirx.Expr) -> bool:
     """Whether `total` is a multiple of `part` for certain: a number, or an expression such as `4 * n`."""
     if isinstance(total, int):
         return total % part == 0
     return tvm.sym.Analyzer().can_prove_equal(tvm.tirx.floormod(total, i64(part)), i64(0))
-
-
-def is_one(extent: tirx.Expr) -> bool:
-    """Whether an extent is 1 for certain."""
-    return isinstance(extent, tirx.IntImm) and int(extent) == 1
 
 
 def number(extent: tirx.Expr) -> int | tirx.Expr:

@@ -9,7 +9,7 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
-from .axis import Axis, divides, is_one, number
+from .axis import Axis, divides, number, wide
 from .builder import Kernel, i64
 from .nest import flatten, is_guarded_load, offset_of, substitute, uses, without_branches
 from .product import VECTOR, Operand, Product
@@ -47,7 +47,8 @@ class Source:
     own axis repeat the last one, since the results there are never stored; positions past the end of k are 0.
 
     `piece` says that k is asked for in pieces of that many positions (`steps`), each of which begins at a multiple of
-    it. Where pieces don't cross the end of the sum's innermost iterator, the others are found once for a piece.
+    it; None: pieces are the innermost iterator of the sum. Where pieces don't cross the end of that iterator, the source
+    is `steady`: the other iterators, and what padding makes of them, are found once for a piece.
     """
 
     def __init__(
@@ -59,21 +60,22 @@ class Source:
         s: tirx.Expr,
         tile: int,
         depth: int,
-        piece: int = 1,
+        piece: int | None = 1,
     ):
         self.kernel, self.product, self.operand, self.axis, self.s = kernel, product, operand, axis, s
         self.tile, self.depth, self.k_extent = tile, depth, product.k.extent
-        wide = [(var, extent) for var, extent in product.k.iterators if not is_one(extent)]
-        self.steady = piece > 1 and len(wide) > 1 and divides(piece, number(wide[-1][1]))
+        *outer, (_, length) = wide(product.k)
+        self.steady = bool(outer) and (piece is None or (piece > 1 and divides(piece, number(length))))
         self._s = kernel.variable("s", product.s.extent)
         self._own = kernel.variable("own", axis.extent)
-        self._k = Axis(product.k.iterators[:0] if not self.steady else tuple(wide))
-        k = kernel.variable("k", product.k.extent)
-        self._at_k = {var: kernel.variable(var.name, extent) for var, extent in wide} if self.steady else {}
-        ones = {var: i64(0) for var, extent in product.k.iterators if is_one(extent)}
-        decoded = {**ones, **self._at_k} if self.steady else product.k.decode(k)
-        self._last = self._at_k[wide[-1][0]] if self.steady else k
-        values = {**product.s.decode(self._s), **axis.decode(self._own), **decoded}
+        if self.steady:
+            names = {var: kernel.variable(var.name, extent) for var, extent in wide(product.k)}
+            values = {**product.k.decode(i64(0)), **names}
+            *self._outer, self._last = names.values()
+        else:
+            self._outer, self._last = [], kernel.variable("k", product.k.extent)
+            values = product.k.decode(self._last)
+        values = {**product.s.decode(self._s), **axis.decode(self._own), **values}
         self._general = flatten(kernel, operand.value, values)
 
     def steps(self, k0: tirx.Expr) -> Callable[[tirx.Expr], Step]:
@@ -81,13 +83,12 @@ class Source:
         if not self.steady:
             return lambda k: self.step(k0 + k)
         kernel = self.kernel
-        *outer, (_, length) = self._k.iterators
-        whole = kernel.let("window", tvm.tirx.floordiv(k0, length))
+        *outer, (_, length) = wide(self.product.k)
         first = kernel.let("first", tvm.tirx.floormod(k0, length))
-        names = {var: kernel.let(var.name, value) for var, value in Axis(tuple(outer)).decode(whole).items()}
-        for var, extent in outer[1:]:
-            kernel.know(names[var], extent)
-        at = {self._at_k[var]: name for var, name in names.items()}
+        decoded = Axis(tuple(outer)).decode(kernel.let("window", tvm.tirx.floordiv(k0, length)))
+        at = {name: kernel.let(var.name, decoded[var]) for name, (var, _) in zip(self._outer, outer)}
+        for name, (_, extent) in list(zip(self._outer, outer))[1:]:
+            kernel.know(at[name], extent)
         inside = divides(self.depth, self.k_extent) or k0 < i64(self.k_extent)
         return lambda k: Step({**at, self._last: self._name(first + k)}, inside)
 
@@ -104,13 +105,49 @@ class Source:
     def scalar(self, own: tirx.Expr, at: Step | tirx.Expr) -> tirx.Expr:
         """One value, at a step or a position of the sum."""
         k = at if isinstance(at, Step) else self.step(at)
+        if self.steady:
+            return self.place(own, k)(k)
         own = self.kernel.let("own", self._clamp(own, 1))
-        general = self._branchless(own, k) if self.steady else self._value(own, k)
-        value = without_branches(self.kernel, general)
-        if isinstance(value, tirx.Select | tirx.Var):
-            zero = tirx.const(0, self.operand.dtype)
-            return value if k.inside is True else tirx.Select(k.inside, value, zero)
-        return self._inside(k, value)
+        return self._guard(k, without_branches(self.kernel, self._value(own, k)))
+
+    def place(self, own: tirx.Expr, piece: Step) -> Callable[[Step], tirx.Expr]:
+        """What gives one value at each step of a piece; all that is the same for the whole of it is named here.
+
+        Guarded loads always happen, at a harmless place where the guard fails.
+        """
+        kernel = self.kernel
+        values = {self._s: self.s, self._own: kernel.let("own", self._clamp(own, 1)), **piece.values}
+        del values[self._last]
+        loads: dict[tirx.Var, tuple[tirx.Buffer, tirx.Expr, tirx.Expr, tirx.Expr, tirx.Expr]] = {}
+
+        def settle(node: tirx.Expr) -> tirx.Expr:
+            return kernel.simplify(substitute(node, values))
+
+        def guarded(node: tvm.ir.Call) -> tirx.Expr:
+            if not is_guarded_load(kernel, node) or uses(node.args[0], self._last):
+                return node
+            condition, load, other = node.args
+            start = kernel.simplify(substitute(load.indices[0], {self._last: i64(0)}))
+            rest = kernel.simplify(load.indices[0] - start)
+            inside = kernel.let("inside", settle(condition))
+            start = kernel.let("start", tirx.Select(inside, settle(start), i64(0)))
+            marker = tirx.Var("loaded", load.ty)
+            loads[marker] = (load.source, start, settle(rest), inside, other)
+            return marker
+
+        template = settle(tvm_ffi.structural_map(self._general, (tvm.ir.Call, guarded), order="pre"))
+
+        def value(k: Step) -> tirx.Expr:
+            last = {self._last: k.values[self._last]}
+            found: dict[tirx.Var, tirx.Expr] = {}
+            for marker, (buffer, start, rest, inside, other) in loads.items():
+                # Named, so that no later pass moves the load back behind a branch.
+                loaded = kernel.let("loaded", tirx.BufferLoad(buffer, [start + kernel.simplify(substitute(rest, last))]))
+                found[marker] = tirx.Select(inside, loaded, other)
+            result = kernel.simplify(substitute(template, last))
+            return self._guard(k, without_branches(kernel, substitute(result, found)))
+
+        return value
 
     def apart(self, own: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
         """The position taken apart here, named: what `scalar_apart` needs of it, outside of the loop over k."""
@@ -149,28 +186,10 @@ class Source:
     def _value(self, own: tirx.Expr, k: Step) -> tirx.Expr:
         return self.kernel.simplify(substitute(self._general, {self._s: self.s, self._own: own, **k.values}))
 
-    def _branchless(self, own: tirx.Expr, k: Step) -> tirx.Expr:
-        """As `_value`, with guarded loads at a harmless place where the guard fails: the place is found without the
-        innermost iterator, which is added, so that it is the same for a whole piece."""
-        kernel, values = self.kernel, {self._s: self.s, self._own: own, **k.values}
-
-        def guarded(node: tvm.ir.Call) -> tirx.Expr:
-            if not is_guarded_load(kernel, node):
-                return node
-            condition, load, other = node.args
-            (place,) = load.indices
-            start = kernel.simplify(substitute(place, {self._last: i64(0)}))
-            rest = kernel.simplify(place - start)
-            if uses(condition, self._last) or uses(rest, self._own):
-                return node
-            inside = kernel.simplify(substitute(condition, values))
-            start = tirx.Select(inside, kernel.simplify(substitute(start, values)), i64(0))
-            at = start + kernel.simplify(substitute(rest, values))
-            # Named, so that no later pass moves the load back behind a branch.
-            return tirx.Select(inside, kernel.let("loaded", tirx.BufferLoad(load.source, [at])), other)
-
-        value = tvm_ffi.structural_map(self._general, (tvm.ir.Call, guarded), order="pre")
-        return kernel.simplify(substitute(value, values))
+    def _guard(self, k: Step, value: tirx.Expr) -> tirx.Expr:
+        if k.inside is not True and isinstance(value, tirx.Select | tirx.Var):
+            return tirx.Select(k.inside, value, tirx.const(0, self.operand.dtype))
+        return self._inside(k, value)
 
     def _inside(self, k: Step, value: tirx.Expr) -> tirx.Expr:
         if k.inside is True:
