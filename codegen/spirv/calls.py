@@ -39,6 +39,7 @@ def whole_only(f: Function) -> Function:
     return lambda b, x: x if x.rep in ("i32", "u32", "bool") else f(b, x)
 
 
+ROUNDINGS = ("floor", "ceil", "trunc", "round", "nearbyint", "rint")
 # What drivers do well enough.
 DRIVERS = {"exp": Ext.Exp, "exp2": Ext.Exp2, "log2": Ext.Log2, "sqrt": Ext.Sqrt, "rsqrt": Ext.InverseSqrt}
 OURS: dict[str, Function] = {

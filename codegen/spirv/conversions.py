@@ -90,6 +90,8 @@ def unrounded(e: Emitter, expr: prim.Cast) -> Value:
     """A cast for one that rounds the value itself, as a store to packed elements does."""
     source, target = e.dtype(expr.value), e.dtype(expr)
     e.check(source)
+    if source.is_float and target.is_int:
+        divide_exactly(e, expr.value)
     rep = e.rep(target)
     if target.is_wide and target.lanes == 1 and fits(e.facts(expr), target) and source.is_int:
         return narrow(e, e.val(expr.value), target)
@@ -98,3 +100,13 @@ def unrounded(e: Emitter, expr: prim.Cast) -> Value:
         return arith.wrap(e.b, v, target.name) if v.rep == rep else convert(e, v, rep, target)
 
     return lanewise(e.b, one, e.expr(expr.value), rep=rep)
+
+
+def divide_exactly(e: Emitter, expr: ir.Expr) -> None:
+    """Marks the quotients that come into an expression which is rounded to an integer: the last bit decides there."""
+    kind = type(expr)
+    if kind is prim.Div:
+        e.exact.add(expr.__chandle__())
+    elif kind in (prim.Add, prim.Sub, prim.Min, prim.Max):
+        divide_exactly(e, expr.a)
+        divide_exactly(e, expr.b)

@@ -43,6 +43,7 @@ class Emitter:
         self.known: dict[int, tuple[Region, int, Value]] = {}  # of pure expressions: where, at which depth, what
         # Of branching expressions, by their hash: the expression, where, at which depth, what.
         self.choices: dict[int, list[tuple[ir.Expr, Region, int, Value]]] = {}
+        self.exact: set[int] = set()  # divisions of floats that must be rounded once, by their handles
         self.indices: dict[str, Val] = {}
         self.places: dict[int, storage.Place] = {}
         self.matrices: dict[int, matrix.Declared] = {}

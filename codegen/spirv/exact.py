@@ -1,4 +1,4 @@
-"""Functions of floats whose results are exact: remainders, neighbours, scaling by powers of 2, signs and classes.
+"""Functions of floats whose results are exact: quotients, remainders, neighbours, scaling by powers of 2, classes.
 
 They go by the bits where WGSL promises too little: its fma may round twice, and NaN and infinities may be taken for
 absent.
@@ -82,6 +82,58 @@ def fmod(b: Builder, x: Val, y: Val) -> Val:
 
 float_remainder = in_f32(keeping_nan(fmod))
 """TIR's truncating remainder of floats."""
+
+
+def _quotient(b: Builder) -> Id:
+    """quotient(x, y): the float32 that is nearest to x / y; as the driver has it where that is no normal number.
+
+    The significands' quotient is worked out to 25 bits, as an integer: the float gives all but the last few, and what
+    it leaves of the dividend, which fits in 32 bits, tells these. Half a unit can't be left.
+    """
+    with b.function(b.f32, [b.f32] * 2, "quotient") as (function, ids):
+        x, y = (Val("f32", (i,)) for i in ids)
+        sizes = _size_bits(b, x), _size_bits(b, y)
+        (dividend, above), (divisor, below) = (_parts(b, bits) for bits in sizes)
+        less = binary(b, "LT", dividend, divisor)
+        places = select(b, less, const(b, "u32", 25), const(b, "u32", 24))
+        scale = select(b, less, const(b, "f32", 2.0**25), const(b, "f32", 2.0**24))
+        ratio = binary(b, "Div", convert(b, dividend, "f32", ""), convert(b, divisor, "f32", ""))
+        near = Val("u32", (b.op(Op.ConvertFToU, b.u32, mul(b, ratio, scale).id),))
+        rest = binary(b, "Sub", binary(b, "LShift", dividend, places), binary(b, "Mul", near, divisor))
+        margin = 16  # of units of the 25 bits, by which the float may be wrong
+        steps = binary(b, "Div", binary(b, "Add", rest, binary(b, "Mul", divisor, const(b, "u32", margin))), divisor)
+        digits = binary(b, "Sub", binary(b, "Add", near, steps), const(b, "u32", margin))
+        significand = binary(b, "RShift", binary(b, "Add", digits, const(b, "u32", 1)), const(b, "u32", 1))
+        exponent = binary(b, "Sub", above, binary(b, "Add", below, select(b, less, const(b, "i32", 1),
+                                                                          const(b, "i32", 0))))
+        exponent = binary(b, "Add", exponent, const(b, "i32", 126))  # one less: the significand has a bit there
+        field = binary(b, "LShift", bitcast(b, "u32", exponent), const(b, "u32", 23))
+        sign = binary(b, "BitwiseAnd", binary(b, "BitwiseXor", bitcast(b, "u32", x), bitcast(b, "u32", y)),
+                      const(b, "u32", 0x80000000))
+        found = bitcast(b, "f32", binary(b, "BitwiseOr", binary(b, "Add", field, significand), sign))
+        normal = binary(b, "And", _between(b, exponent, 0, 253), binary(b, "And", _normal(b, sizes[0]), _normal(b, sizes[1])))
+        b.terminate(Op.ReturnValue, select(b, normal, found, binary(b, "Div", x, y)).id)
+    return function
+
+
+def _between(b: Builder, x: Val, low: int, high: int) -> Val:
+    return binary(b, "And", binary(b, "GE", x, const(b, "i32", low)), binary(b, "LE", x, const(b, "i32", high)))
+
+
+def _normal(b: Builder, size: Val) -> Val:
+    return binary(b, "And", binary(b, "GE", size, const(b, "u32", 0x800000)),
+                  binary(b, "LT", size, const(b, "u32", INFINITY)))
+
+
+def divide(b: Builder, x: Val, y: Val) -> Val:
+    """x / y of f32, rounded once, which WGSL does not promise; for what is rounded to an integer next."""
+    if not hasattr(b, "quotient"):
+        b.quotient = _quotient(b)  # type: ignore[attr-defined]
+    lanes = [Val("f32", (b.raw(Op.FunctionCall, b.f32, b.quotient, p.id, q.id),))  # type: ignore[attr-defined]
+             for p, q in zip(split(b, x), split(b, y))]
+    whole = join(b, lanes)
+    assert isinstance(whole, Val)
+    return whole
 
 
 def nextafter(b: Builder, x: Val, y: Val) -> Val:

@@ -11,7 +11,7 @@ from tvm_webgpu.codegen.spirv import access, arith, elementary_double, intrinsic
 from tvm_webgpu.codegen.spirv.arith import COMPARISONS, RING
 from tvm_webgpu.codegen.spirv.conversions import NARROW, cast, coerce, convert, fits, low, narrow
 from tvm_webgpu.codegen.spirv.dtypes import DType
-from tvm_webgpu.codegen.spirv.exact import float_remainder
+from tvm_webgpu.codegen.spirv.exact import divide, float_remainder
 from tvm_webgpu.codegen.spirv.instructions import float_bits
 from tvm_webgpu.codegen.spirv.selection import pick
 from tvm_webgpu.codegen.spirv.terms import BINARY
@@ -60,6 +60,8 @@ def _binary(e: Emitter, expr: ir.Expr) -> Value:
     far = kind in SHIFTS and not (fy is not None and fy.within(0, 31))
 
     def one(p: Val, q: Val) -> Val:
+        if kind == "Div" and p.rep == "f32" and expr.__chandle__() in e.exact:
+            return divide(b, p, q)
         if kind == "Mod" and p.rep in arith.FLOATS:
             return elementary_double.remainder(b, p, q) if p.rep == "f64" else float_remainder(b, p, q)
         result = arith.shift(b, kind, p, q) if far else arith.binary(b, kind, p, q, fx, fy)

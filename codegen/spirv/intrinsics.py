@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tvm import ir, tirx
 from tvm_webgpu.codegen.spirv import access, arith, calls, matrix, wide
-from tvm_webgpu.codegen.spirv.conversions import coerce, convert, low
+from tvm_webgpu.codegen.spirv.conversions import coerce, convert, divide_exactly, low
 from tvm_webgpu.codegen.spirv.dtypes import REPR, DType
 from tvm_webgpu.codegen.spirv.fields import FIELDS
 from tvm_webgpu.codegen.spirv.opcodes import SEMANTICS_WORKGROUP, Capability, Op, Scope
@@ -44,6 +44,8 @@ def call(e: Emitter, expr: ir.Call) -> Value:
         given = ", ".join(map(str, kinds))
         hint = "; cast its arguments to float32" if "float64" in given else ""
         raise e.unsupported(f"operation {short}({given}) -> {dtype}", f"no WebGPU form of it is known{hint}")
+    if short in calls.ROUNDINGS:
+        divide_exactly(e, args[0])
     values = [coerce(e, e.expr(a), e.dtype(a)) for a in args]
     if short == "popcount" and kinds[0].name in ("int8", "int16"):  # held as i32, the sign in all bits above
         values = [lanewise(e.b, lambda v: arith.convert(e.b, v, "u32", f"u{kinds[0].name}"), v) for v in values]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te, tirx
+from tvm_webgpu.spirv_tools import disassemble
 
 EDGES = {
     "int64": [0, 1, -1, 2, -2, 7, -7, 2**31 - 1, 2**31, -2**31, -2**31 - 1, 2**32, 2**32 - 1, -2**32, 2**62, -2**62,
@@ -147,3 +148,26 @@ def test_brain_floats_are_packed_and_rounded_to_even():
     doubled = te.compute(b.shape, lambda i: b[i].astype("float32") * tirx.const(2, "float32"), name="out")
     got = gpu.run([b, doubled], [want, np.zeros_like(x)])[-1]
     np.testing.assert_array_equal(got, (want.astype("uint32") << 16).view("float32") * 2)
+
+
+@pytest.mark.parametrize("rounding", ["floor", "round", "trunc", "nearbyint"])
+def test_a_quotient_that_is_rounded_to_an_integer_is_the_nearest_float(rounding):
+    n = 4096
+    x, y = gpu.tensor((n,), name="x"), gpu.tensor((n,), name="y")
+    out = te.compute((gpu.i64(n),), lambda i: getattr(tirx, rounding)(x[i] / y[i]), name="out")
+    rng = np.random.default_rng(0)
+    b = (rng.uniform(1, 2, n) * 2.0 ** rng.integers(-40, 40, n)).astype("float32")
+    # All bits of these quotients are in front of the point; half of the others are halfway between two integers.
+    a = (b.astype("float64") * rng.integers(2**23, 2**24, n)).astype("float32")
+    a[::2] = (b.astype("float64") * (rng.integers(-(2**12), 2**12, n) + 0.5))[::2].astype("float32")
+    a[:6], b[:6] = [np.inf, 1, 0, 0, 1e-30, 3e38], [2, 0, 5, 0, 3e38, 1e-30]
+    with np.errstate(all="ignore"):
+        quotient = a / b
+    away = np.copysign(np.floor(np.abs(quotient) + np.float32(0.5)), quotient)
+    wanted = {"floor": np.floor(quotient), "trunc": np.trunc(quotient), "nearbyint": np.rint(quotient),
+              "round": np.where(np.abs(quotient) < 2**23, away, quotient)}[rounding]
+    *_, result = gpu.run([x, y, out], [a, b, np.zeros(n, "float32")])
+    normal = np.abs(quotient) >= 2.0**-126
+    np.testing.assert_array_equal(result[normal], wanted[normal])
+    (_, func), = gpu.device_functions(gpu.schedule([x, y, out])).items()
+    assert "%quotient" in disassemble(gpu.checked(func, "main").spirv)

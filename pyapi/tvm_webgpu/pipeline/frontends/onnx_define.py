@@ -11,6 +11,7 @@ from tvm_webgpu.pipeline.frontends.onnx_fourier import dft, stft
 from tvm_webgpu.pipeline.frontends.onnx_quantize import (
     conv_integer,
     dequantize_blocks,
+    dynamic_quantize,
     qlinear_conv,
     qlinear_matmul,
     quantize_blocks,
@@ -251,6 +252,7 @@ DEFINED: Mapping[str, Definition] = {
     "DFT": dft,
     "DequantizeLinear": dequantize_blocks,
     "Dropout": dropout,
+    "DynamicQuantizeLinear": dynamic_quantize,
     "Elu": elu,
     "Expand": expand,
     "EyeLike": eye_like,

@@ -8,7 +8,7 @@ import numpy as np
 
 from tvm_webgpu.pipeline.frontends.onnx_body import Body
 
-FLOAT, INT32 = 1, 6
+FLOAT, UINT8, INT32, DOUBLE = 1, 2, 6, 11
 
 
 def _centred(body: Body, value: int, zero: int, shape: Sequence[int] | None = None) -> str:
@@ -106,3 +106,15 @@ def quantize_blocks(body: Body) -> Sequence[str] | None:
     if body.has(2):
         value = body.Add(value, body.Cast(_of_blocks(body, 2), to=FLOAT))
     return [_saturated(body, value, kind)]
+
+
+def dynamic_quantize(body: Body) -> Sequence[str]:
+    """To the range of the values and 0. The scale goes through doubles, so that it is the nearest float32: a GPU's
+    division may be the next one, and values halfway between two steps then go the other way."""
+    x, zero = body.input(0), np.array(0, np.float32)
+    high, low = (extreme(zero, reduce(x, keepdims=0)) for extreme, reduce in
+                 ((body.Max, body.ReduceMax), (body.Min, body.ReduceMin)))
+    steps = body.Div(body.Cast(body.Sub(high, low), to=DOUBLE), np.array(255, np.float64))
+    scale = body.Cast(steps, to=FLOAT)
+    point = _saturated(body, body.Round(body.Div(body.Neg(low), scale)), UINT8)
+    return [body.QuantizeLinear(x, scale, point), scale, point]
