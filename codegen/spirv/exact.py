@@ -111,7 +111,8 @@ def _quotient(b: Builder) -> Id:
         sign = binary(b, "BitwiseAnd", binary(b, "BitwiseXor", bitcast(b, "u32", x), bitcast(b, "u32", y)),
                       const(b, "u32", 0x80000000))
         found = bitcast(b, "f32", binary(b, "BitwiseOr", binary(b, "Add", field, significand), sign))
-        normal = binary(b, "And", _between(b, exponent, 0, 253), binary(b, "And", _normal(b, sizes[0]), _normal(b, sizes[1])))
+        given = binary(b, "And", _normal(b, sizes[0]), _normal(b, sizes[1]))
+        normal = binary(b, "And", _between(b, exponent, 0, 253), given)
         b.terminate(Op.ReturnValue, select(b, normal, found, binary(b, "Div", x, y)).id)
     return function
 

@@ -190,6 +190,12 @@ SIZES: tuple[Row, ...] = (
     Row("exp", R.exp, np.exp, FLOATS, NONE),
     Row("sum", lambda x: R.sum(x, 0), lambda x: x.sum(0, dtype=x.dtype), NUMBERS, NONE),
     Row("sum", lambda x: R.sum(x, 1), lambda x: x.sum(1, dtype=x.dtype), NUMBERS, NONE),
+    # A mask that hides a whole row leaves nothing but -infinity.
+    *(Row(name, lambda x, f=reduce: f(x, 1), lambda x, v=value: np.full(len(x), v), FLOATS, (In(shape, f"list:{row}"),))
+      for name, reduce, value, row in (("max", R.max, -np.inf, "-inf " * 6), ("min", R.min, np.inf, "inf " * 6))
+      for shape in ((2, 3), (6, 1))),
+    *(Row(name, lambda x, f=reduce: f(x, 0), lambda x, v=value: np.full(x.shape[1], v), FLOATS, NONE)
+      for name, reduce, value in (("max", R.max, -np.inf), ("min", R.min, np.inf))),
     Row("cumsum", lambda x: R.cumsum(x, 0), lambda x: x.cumsum(0, dtype=x.dtype), ("float32", "int64"), NONE),
     Row("sort", lambda x: R.sort(x, 0), lambda x: np.sort(x, 0), ("float32", "int64"), NONE),
     Row("argmax", lambda x: R.argmax(x, 1), lambda x: np.argmax(x, 1), ("float32", "int64"), NONE),

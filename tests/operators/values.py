@@ -127,7 +127,7 @@ def make(given: In, dtype: str, seed: int = 0) -> np.ndarray:
         case "increasing":
             return np.sort(_normal(rng, shape, target), axis=-1)
         case "list":
-            return np.array(number.split()).astype(target).reshape(shape)
+            return np.array([float(each) for each in number.split()]).astype(target).reshape(shape)
         case "between":
             return rng.uniform(0.01, 0.99, shape).astype(target)
         case "probabilities":

@@ -27,6 +27,7 @@ from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
 from tvm_webgpu.pipeline.passes.share_kernels import ShareKernels
 from tvm_webgpu.pipeline.passes.tighten_storage import TightenStorage
+from tvm_webgpu.pipeline.passes.unbounded_extremes import UnboundedExtremes
 from tvm_webgpu.pipeline.target import storage_buffers
 
 
@@ -67,6 +68,7 @@ def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pas
         DispatchRows(target),
         backend.DispatchSortScan(),
         transform.LegalizeOps(LEGALIZE_ATTENTION),
+        UnboundedExtremes(),
         transform.AnnotateTIROpPattern(),
         FusePools(target),
         FuseWithinLimit(storage_buffers(target)),
