@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tvm_webgpu.errors import InputError
 from tvm_webgpu.executor import Executor
 from tvm_webgpu.pipeline.build import compile
+from tvm_webgpu.pipeline.target import resolve_target
 
 from tests.pyapi.models import mlp, model
 
@@ -103,6 +104,14 @@ def test_an_output_as_large_as_its_values_say() -> None:
 def test_bad_target(target: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         compile(mlp(), target)
+
+
+def test_matrix_units_come_with_their_workgroup_memory() -> None:
+    assert resolve_target(features=["f16"]).attrs["max_shared_memory_per_block"] == 16384
+    target = resolve_target(features=["f16", "subgroups", "subgroup_matrix"])
+    assert target.attrs["feature.workgroup_memory"] == target.attrs["max_shared_memory_per_block"] == 32768
+    less = resolve_target({"kind": "webgpu", "feature.workgroup_memory": 16384}, ["subgroup_matrix"])
+    assert less.attrs["max_shared_memory_per_block"] == 16384
 
 
 def test_mixed_precision(tmp_path: Path) -> None:

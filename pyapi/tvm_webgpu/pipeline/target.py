@@ -33,6 +33,8 @@ HINTS = ("workgroup_memory", "storage_buffers", "cores")
 WORKGROUP_MEMORY = 16384
 """maxComputeWorkgroupStorageSize: the default limit (https://www.w3.org/TR/webgpu/#limits), half of TVM's own."""
 
+MATRIX_WORKGROUP_MEMORY = 32768
+
 STORAGE_BUFFERS = 8
 """maxStorageBuffersPerShaderStage: the default limit."""
 
@@ -48,6 +50,8 @@ def resolve_target(target: str | Mapping[str, object] | Target = "webgpu", featu
         raise InputError(f"target {parsed.kind.name!r} is not webgpu")
     config = {key: value for key, value in json.loads(str(parsed)).items() if key not in ("tag", "host")}
     config.update({f"feature.{name}": True for name in features})
+    if config.get("feature.subgroup_matrix"):  # every device with matrix units has it, and the best tile takes 23 KB
+        config.setdefault("feature.workgroup_memory", MATRIX_WORKGROUP_MEMORY)
     config["max_shared_memory_per_block"] = config.get("feature.workgroup_memory", WORKGROUP_MEMORY)
     known = [f"feature.{name}" for name in (*FEATURES, *HINTS)]
     if unknown := {key for key in config if key.startswith("feature.")} - set(known):

@@ -15,12 +15,11 @@ MIXED_PRECISION = "mixed_precision"
 PRESETS = {
     "f16": f"f16,{MIXED_PRECISION}",
     "subgroups": "subgroups",
-    "subgroup_matrix": f"f16,subgroups,subgroup_matrix,workgroup_memory=32768,{MIXED_PRECISION}",
+    "subgroup_matrix": f"f16,subgroups,subgroup_matrix,{MIXED_PRECISION}",
     "limits": "workgroup_memory=32768,storage_buffers=10",
     "software": "software",
 }
-"""What a variant's name alone stands for. `limits` are those of nearly every desktop GPU; the largest tile of matrix
-units needs 23 KB of workgroup memory."""
+"""What a variant's name alone stands for. `limits` are those of nearly every desktop GPU."""
 
 NUMBERS = {"threads": "max_num_threads", **{name: f"feature.{name}" for name in HINTS}}
 """What takes a number, and its target attribute."""
