@@ -87,6 +87,9 @@ def sums_of(func: tirx.PrimFunc, block: s_tir.SBlock, store: Stored, apart: Set[
     output = block.writes[0]
     spatial = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.DataPar]
     reduced = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.CommReduce]
+    last = _contiguous_variable(output, spatial)
+    spatial, parts = _split(spatial, (factor_a, factor_b))
+    factor_a, factor_b = (_simplified(substitute(factor, parts), spatial) for factor in (factor_a, factor_b))
     in_a, in_b = set(undefined_vars(factor_a)), set(undefined_vars(factor_b))
 
     only_a = [it for it in spatial if it.var in in_a and it.var not in in_b]
@@ -97,9 +100,10 @@ def sums_of(func: tirx.PrimFunc, block: s_tir.SBlock, store: Stored, apart: Set[
         raise NotApplicable("an axis is in neither operand")
     if not reduced:
         raise NotApplicable("no reduction")
-    last = _contiguous_variable(output, spatial)
-    x_is_b = last in {it.var for it in only_b}
-    if not x_is_b and last not in {it.var for it in only_a}:
+    # Of an iterator in parts the one that is contiguous but for the others.
+    run = {last} if last not in parts else set(undefined_vars(parts[last]))
+    x_is_b = any(it.var in run for it in only_b)
+    if not x_is_b and not any(it.var in run for it in only_a):
         raise NotApplicable("the contiguous axis of the result is in both operands")
     own_y, own_x = (only_a, only_b) if x_is_b else (only_b, only_a)
     value_y, value_x = (factor_a, factor_b) if x_is_b else (factor_b, factor_a)
@@ -107,12 +111,12 @@ def sums_of(func: tirx.PrimFunc, block: s_tir.SBlock, store: Stored, apart: Set[
     outer += [it for it in own_x if it.var in apart]
     own_x = [it for it in own_x if it.var not in apart]
     s, y, x, k = Axis.of(outer + both + neither), Axis.of(own_y), Axis.of(own_x), Axis.of(reduced)
-    store_buffer, indices, store_value = store
+    store_buffer, indices, store_value = _substituted(store, parts)
     everything = (s, y, x, k)
     along_y = direction(value_y, everything, {"own": y, "k": k})
     along_x = direction(value_x, everything, {"own": x, "k": k})
     if "k" not in (along_y, along_x):
-        k = _channels_last(k, (factor_a, factor_b))
+        k = _channels_last(k, (factor_a, factor_b), {var for axis in (y, x) for var, _ in axis.iterators})
     return Product(
         func, s, y, x, k,
         Operand(value_y, str(value_y.ty.dtype), along_y),
@@ -122,16 +126,61 @@ def sums_of(func: tirx.PrimFunc, block: s_tir.SBlock, store: Stored, apart: Set[
     )  # fmt: skip
 
 
-def _channels_last(k: Axis, factors: tuple[tirx.Expr, tirx.Expr]) -> Axis:
-    """The sum in another order: those of its iterators last that are indices by themselves wherever they occur.
+def _split(
+    spatial: list[tirx.IterVar], factors: tuple[tirx.Expr, tirx.Expr]
+) -> tuple[list[tirx.IterVar], dict[tirx.Var, tirx.Expr]]:
+    """Iterators that are divided by a number become two, the quotient and the rest, and what stands for them.
+
+    So the group of a grouped convolution, and what a transposed one's place is past a multiple of the stride, are
+    iterators of their own: they are in both operands, while what is left of the divided iterator is in one.
+    """
+    divisors: dict[tirx.Var, set[int]] = {}
+
+    def visit(node: tirx.FloorDiv | tirx.FloorMod) -> None:
+        if isinstance(node.b, tirx.IntImm):
+            for var in undefined_vars(node.a):
+                divisors.setdefault(var, set()).add(int(node.b))
+
+    for factor in factors:
+        tvm_ffi.structural_walk(factor, [(tirx.FloorDiv, visit), (tirx.FloorMod, visit)], order="post")
+    out: list[tirx.IterVar] = []
+    parts: dict[tirx.Var, tirx.Expr] = {}
+    for it in spatial:
+        by = divisors.get(it.var, set())
+        extent, divisor = it.dom.extent, min(by, default=0)
+        known = isinstance(extent, tirx.IntImm) and len(by) == 1 and 1 < divisor < int(extent)
+        if not known or int(extent) % divisor:
+            out.append(it)
+            continue
+        whole, rest = tirx.Var(f"{it.var.name}_whole", "int64"), tirx.Var(f"{it.var.name}_rest", "int64")
+        for var, size in ((whole, int(extent) // divisor), (rest, divisor)):
+            out.append(tirx.IterVar(tvm.ir.Range(i64(0), i64(size)), var, tirx.IterVar.DataPar))
+        parts[it.var] = whole * i64(divisor) + rest
+    return out, parts
+
+
+def _simplified(expr: tirx.Expr, iterators: list[tirx.IterVar]) -> tirx.Expr:
+    kernel = Kernel()
+    for it in iterators:
+        kernel.know(it.var, it.dom.extent)
+    return kernel.simplify(expr)
+
+
+def _substituted(store: Stored, parts: dict[tirx.Var, tirx.Expr]) -> Stored:
+    buffer, indices, value = store
+    return buffer, tuple(substitute(i, parts) for i in indices), lambda result: substitute(value(result), parts)
+
+
+def _channels_last(k: Axis, factors: tuple[tirx.Expr, tirx.Expr], own: Set[tirx.Var]) -> Axis:
+    """The sum in another order: those of its iterators last that share no index with an operand's `own` ones.
 
     These are a convolution's channels; the others move its window. A piece of the sum then stays at one place of the
     window, so that padding and the position in the image are found once for all of it.
     """
+    indices = [undefined_vars(i) for factor in factors for node in loads_of(factor) for i in node.indices]
 
     def alone(var: tirx.Var) -> bool:
-        indices = [i for factor in factors for node in loads_of(factor) for i in node.indices]
-        return all(isinstance(i, tirx.Var) for i in indices if any(v.same_as(var) for v in undefined_vars(i)))
+        return not any(own & set(used) for used in indices if any(v.same_as(var) for v in used))
 
     channels = [(var, extent) for var, extent in k.iterators if alone(var)]
     window = [(var, extent) for var, extent in k.iterators if not alone(var)]
@@ -219,17 +268,21 @@ def stored(sch: s_tir.Schedule, main: SBlockRV, epilogue: SBlockRV | None) -> St
     target = sch.get(epilogue)
     store = target.body
     reads = [node for node in loads_of(store.value) if node.source.same_as(body.buffer)]
-    own = {it.var for it in target.iter_vars}
+    own = {it.var: it.dom.extent for it in target.iter_vars}
+    extents = {it.var: it.dom.extent for it in sch.get(main).iter_vars}
+    same = tvm.sym.Analyzer().can_prove_equal
     mapping: dict[tirx.Var, tirx.Expr] = {it.var: i64(0) for it in target.iter_vars if _is_one(it.dom.extent)}
     for node in reads:
         for theirs, ours in zip(node.indices, body.indices, strict=True):
             if isinstance(theirs, tirx.Var) and theirs in own:
                 if theirs in mapping and not _is_one_iter(target, theirs) and not mapping[theirs].same_as(ours):
                     raise NotApplicable("the result is read at two places")
+                if ours in extents and not same(own[theirs], extents[ours]):
+                    raise NotApplicable("the consumer takes a part of the results")
                 mapping[theirs] = ours
             elif not (isinstance(theirs, tirx.IntImm) and int(theirs) == 0):
                 raise NotApplicable("the result is read at a computed place")
-    if not reads or own - set(mapping):
+    if not reads or set(own) - set(mapping):
         raise NotApplicable("the consumer broadcasts the result")
 
     def value(result: tirx.Expr) -> tirx.Expr:

@@ -7,9 +7,10 @@ no intermediate reaches global memory.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tvm
 from tvm import tirx
@@ -30,10 +31,18 @@ TYPICAL_ROW = 256
 
 @dataclass(frozen=True)
 class Rows:
-    """threads: of a row's group, a power of 2; rows: groups in a workgroup."""
+    """threads: of a row's group, a power of 2; rows: groups in a workgroup; radix: partial results that a thread folds
+    between two barriers, a power of 2; parts: of a row, each by a workgroup of its own, if there are several (a second
+    kernel folds their results)."""
 
     threads: int
     rows: int
+    radix: int = 8
+    parts: int = 1
+
+
+# Elements of a part below which a row is not worth two launches, and of a part of a long one.
+MIN_PARTED, PART = 16384, 4096
 
 
 def choose(rows: int | None, length: int | None, limits: Limits) -> Rows:
@@ -82,8 +91,11 @@ def schedule(func: tirx.PrimFunc, limits: Limits, params: Rows | None = None) ->
     if isinstance(count, int) and count >= 32 * limits.cores and not any(_contiguous(p) for p in parts if p.fold):
         raise NotApplicable("neighbouring rows are contiguous, not elements of a row")
     longest = None if any(not isinstance(n, int) for n in lengths) else max(lengths)
-    chosen = params or choose(count if isinstance(count, int) else None, longest, limits)
+    chosen = params or _parted(choose(count if isinstance(count, int) else None, longest, limits), row, parts, limits)
     kernel = Kernel()
+    if chosen.parts > 1:
+        _write_parted(kernel, func, chosen, row, parts)
+        return func.with_body(kernel.finish())
     with (
         kernel.threads("blockIdx.x", ceil_div(count, chosen.rows)) as block,
         kernel.threads("threadIdx.y", chosen.rows) as group,
@@ -97,6 +109,41 @@ def schedule(func: tirx.PrimFunc, limits: Limits, params: Rows | None = None) ->
         kernel.know(position, count)
         _Body(kernel, func, chosen, row.decode(position), group, thread).write(parts)
     return func.with_body(kernel.finish())
+
+
+def _parted(chosen: Rows, row: Axis, parts: list[_Part], limits: Limits) -> Rows:
+    """With as many parts as occupy all cores, where a few long rows have one reduction and little else is done."""
+    rows, (first, *rest) = row.extent, parts
+    length = first.inner.extent
+    known = isinstance(rows, int) and isinstance(length, int) and rows > 0 and not limits.software
+    if not known or first.fold is None or any(part.fold or part.inner.extent != 1 for part in rest):
+        return chosen
+    if length < MIN_PARTED or 2 * rows > limits.cores:
+        return chosen
+    count = min(-(-length // PART), 2 * limits.cores // rows)
+    return replace(chosen, threads=min(256, limits.threads), rows=1, parts=count)
+
+
+def _write_parted(kernel: Kernel, func: tirx.PrimFunc, chosen: Rows, row: Axis, parts: list[_Part]) -> None:
+    """Two kernels: one folds the parts of rows, the other their results."""
+    first, *rest = parts
+    assert first.fold is not None  # _parted saw to it
+    count = int(row.extent)
+    partial = tirx.decl_buffer((count * chosen.parts,), str(first.nest.store.buffer.dtype), "partial")
+    kernel.allocate(partial)
+    for last in (False, True):
+        with (
+            kernel.threads("blockIdx.x", count if last else count * chosen.parts) as block,
+            kernel.threads("threadIdx.x", chosen.threads) as thread,
+        ):
+            at = block if last else kernel.let("row", tvm.tirx.floordiv(block, i64(chosen.parts)))
+            kernel.know(at, count)
+            body = _Body(kernel, func, chosen, row.decode(at), i64(0), thread)
+            if last:
+                body.fold_parts(first, first.fold, partial, block)
+                body.write(rest)
+            else:
+                body.write_part(first, first.fold, partial, block)
 
 
 def _arrange(func: tirx.PrimFunc, nests: list[Nest]) -> tuple[Axis, list[_Part]]:
@@ -207,45 +254,97 @@ class _Body:
     def write(self, parts: list[_Part]) -> None:
         """All nests in order."""
         for part in parts:
-            outer = {v: self.kernel.simplify(substitute(e, self.row)) for v, e in part.mapping.items()}
+            outer = self._outer(part)
             if part.fold is None:
                 self._along(part, outer, self.registers)
             else:
                 self._reduce(part, part.fold, outer)
 
-    def _along(self, part: _Part, outer: dict, registers: Registers) -> None:
-        """Emits the nest's body for this thread's elements of the row."""
+    def write_part(self, part: _Part, fold: Fold, partial: tirx.Buffer, block: tirx.Expr) -> None:
+        """Folds the workgroup's part of a row into its place in `partial`."""
+        outer = self._outer(part)
+        share = ceil_div(part.inner.extent, self.chosen.parts)
+        start = self.kernel.let("start", tvm.tirx.floormod(block, i64(self.chosen.parts)) * share)
+        held = self._start(part, outer)
+        self._along(part, outer, {**self.registers, part.nest.store.buffer: (held, 0)}, start, share)
+        self._meet(held, fold)
+        with self.kernel.when(tvm.tirx.EQ(self.thread, i64(0))):
+            self.kernel.store(self.kernel.flat(partial), block, self.kernel.load(held, 0))
+
+    def fold_parts(self, part: _Part, fold: Fold, partial: tirx.Buffer, block: tirx.Expr) -> None:
+        """Folds what `write_part` gave for a row."""
+        kernel, chosen, outer = self.kernel, self.chosen, self._outer(part)
+        held = self._start(part, outer)
+        with kernel.loop(ceil_div(chosen.parts, chosen.threads), "step") as step:
+            at = kernel.let("at", step * chosen.threads + self.thread)
+            with kernel.when(True if chosen.parts % chosen.threads == 0 else at < chosen.parts):
+                value = kernel.load(kernel.flat(partial), block * chosen.parts + at)
+                kernel.store(held, 0, fold(kernel.load(held, 0), value))
+        self._meet(held, fold)
+        self._keep(part, held, outer)
+
+    def _outer(self, part: _Part) -> dict[tirx.Var, tirx.Expr]:
+        return {v: self.kernel.simplify(substitute(e, self.row)) for v, e in part.mapping.items()}
+
+    def _along(
+        self,
+        part: _Part,
+        outer: dict,
+        registers: Registers,
+        start: tirx.Expr | int = 0,
+        count: int | tirx.Expr | None = None,
+    ) -> None:
+        """Emits the nest's body for this thread's elements of the row, or of the `count` from `start`."""
         kernel, threads, length = self.kernel, self.chosen.threads, part.inner.extent
-        whole = isinstance(length, int) and length % threads == 0
-        with kernel.loop(ceil_div(length, threads), "step") as step:
-            at = kernel.let("at", step * threads + self.thread)
-            with kernel.when(True if whole else at < i64(length)):
+        share = length if count is None else count
+        whole = isinstance(share, int) and share % threads == 0
+        with kernel.loop(ceil_div(share, threads), "step") as step:
+            mine = kernel.let("at", step * threads + self.thread)
+            at = mine if count is None else kernel.let("at", start + mine)
+            inside = True if whole else mine < i64(share)
+            if count is not None and not (isinstance(length, int) and length % count == 0):
+                inside = at < i64(length) if inside is True else tvm.tirx.all(inside, at < i64(length))
+            with kernel.when(inside):
                 kernel.know(at, length)
                 emit(kernel, part.nest.body, {**outer, **part.inner.decode(at)}, registers)
 
     def _reduce(self, part: _Part, fold: Fold, outer: dict) -> None:
-        kernel, threads, nest = self.kernel, self.chosen.threads, part.nest
+        held = self._start(part, outer)
+        self._along(part, outer, {**self.registers, part.nest.store.buffer: (held, 0)})
+        self._meet(held, fold)
+        self._keep(part, held, outer)
+
+    def _start(self, part: _Part, outer: dict) -> tirx.Buffer:
+        """A register with the reduction's first value."""
+        nest = part.nest
         buffer = nest.store.buffer
-        dtype = str(buffer.dtype)
-        held = kernel.alloc(f"{buffer.name}_own", dtype, 1, "local")
-        registers = {**self.registers, buffer: (held, 0)}
-        start = {**outer, **{v: i64(0) for v, _ in part.inner.iterators}}
-        emit(kernel, nest.init, start, registers)
-        self._along(part, outer, registers)
-        meet = kernel.alloc(f"{buffer.name}_meet", dtype, threads * self.chosen.rows, "shared")
-        mine = kernel.let("mine", self.group * threads + self.thread)
-        kernel.store(meet, mine, kernel.load(held, 0))
+        held = self.kernel.alloc(f"{buffer.name}_own", str(buffer.dtype), 1, "local")
+        first = {**outer, **{v: i64(0) for v, _ in part.inner.iterators}}
+        emit(self.kernel, nest.init, first, {**self.registers, buffer: (held, 0)})
+        return held
+
+    def _meet(self, held: tirx.Buffer, fold: Fold) -> None:
+        """Folds what the threads of a group hold; all get the result."""
+        kernel, threads = self.kernel, self.chosen.threads
+        meet = kernel.alloc(f"{held.name}_meet", str(held.dtype), threads * self.chosen.rows, "shared")
+        first = kernel.let("first", self.group * threads)
+        kernel.store(meet, first + self.thread, kernel.load(held, 0))
         kernel.sync()
-        distance = threads // 2
-        while distance:
-            with kernel.when(self.thread < distance):
-                folded = fold(kernel.load(meet, mine), kernel.load(meet, mine + distance))
-                kernel.store(meet, mine, folded)
+        count = threads
+        while count > self.chosen.radix:
+            count //= self.chosen.radix
+            with kernel.when(self.thread < count):
+                places = [first + self.thread + i * count for i in range(self.chosen.radix)]
+                kernel.store(meet, places[0], functools.reduce(fold, (kernel.load(meet, place) for place in places)))
             kernel.sync()
-            distance //= 2
-        kernel.store(held, 0, kernel.load(meet, self.group * threads))
+        # What is left every thread folds itself.
+        kernel.store(held, 0, functools.reduce(fold, (kernel.load(meet, first + i) for i in range(count))))
+
+    def _keep(self, part: _Part, held: tirx.Buffer, outer: dict) -> None:
+        """The result is in a register from here on, and in memory where it is an output."""
+        kernel, buffer = self.kernel, part.nest.store.buffer
         self.registers[buffer] = (held, 0)
         if buffer in self.outputs:
             with kernel.when(tvm.tirx.EQ(self.thread, i64(0))):
-                offset = kernel.simplify(substitute(offset_of(buffer, list(nest.store.indices)), outer))
+                offset = kernel.simplify(substitute(offset_of(buffer, list(part.nest.store.indices)), outer))
                 kernel.store(kernel.flat(buffer), offset, kernel.load(held, 0))

@@ -47,8 +47,8 @@ class Source:
     own axis repeat the last one, since the results there are never stored; positions past the end of k are 0.
 
     `piece` says that k is asked for in pieces of that many positions (`steps`), each of which begins at a multiple of
-    it; None: pieces are the innermost iterator of the sum. Where pieces don't cross the end of that iterator, the source
-    is `steady`: the other iterators, and what padding makes of them, are found once for a piece.
+    it. Where pieces don't cross the end of the sum's innermost iterator, the source is `steady`: the other iterators,
+    and what padding makes of them, are found once for a piece.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Source:
         s: tirx.Expr,
         tile: int,
         depth: int,
-        piece: int | None = 1,
+        piece: int = 1,
     ):
         self.kernel, self.product, self.operand, self.axis, self.s = kernel, product, operand, axis, s
         self.tile, self.depth, self.k_extent = tile, depth, product.k.extent
         *outer, (_, length) = wide(product.k)
-        self.steady = bool(outer) and (piece is None or (piece > 1 and divides(piece, number(length))))
+        self.steady = bool(outer) and piece > 1 and divides(piece, number(length))
         self._s = kernel.variable("s", product.s.extent)
         self._own = kernel.variable("own", axis.extent)
         if self.steady:
@@ -106,22 +106,23 @@ class Source:
         """One value, at a step or a position of the sum."""
         k = at if isinstance(at, Step) else self.step(at)
         if self.steady:
-            return self.place(own, k)(k)
+            return self._steady(own, k)
         own = self.kernel.let("own", self._clamp(own, 1))
         return self._guard(k, without_branches(self.kernel, self._value(own, k)))
 
-    def place(self, own: tirx.Expr, piece: Step) -> Callable[[Step], tirx.Expr]:
-        """What gives one value at each step of a piece; all that is the same for the whole of it is named here.
+    def _steady(self, own: tirx.Expr, k: Step) -> tirx.Expr:
+        """One value; guarded loads always happen, at a harmless place where the guard fails.
 
-        Guarded loads always happen, at a harmless place where the guard fails.
+        That place is found without the innermost iterator, which is added: so it is the same expression for the whole
+        of a piece, and computed once.
         """
         kernel = self.kernel
-        values = {self._s: self.s, self._own: kernel.let("own", self._clamp(own, 1)), **piece.values}
-        del values[self._last]
-        loads: dict[tirx.Var, tuple[tirx.Buffer, tirx.Expr, tirx.Expr, tirx.Expr, tirx.Expr]] = {}
+        values = {self._s: self.s, self._own: kernel.let("own", self._clamp(own, 1)), **k.values}
 
         def settle(node: tirx.Expr) -> tirx.Expr:
             return kernel.simplify(substitute(node, values))
+
+        found: dict[tirx.Var, tirx.Expr] = {}
 
         def guarded(node: tvm.ir.Call) -> tirx.Expr:
             if not is_guarded_load(kernel, node) or uses(node.args[0], self._last):
@@ -130,24 +131,15 @@ class Source:
             start = kernel.simplify(substitute(load.indices[0], {self._last: i64(0)}))
             rest = kernel.simplify(load.indices[0] - start)
             inside = kernel.let("inside", settle(condition))
-            start = kernel.let("start", tirx.Select(inside, settle(start), i64(0)))
-            marker = tirx.Var("loaded", load.ty)
-            loads[marker] = (load.source, start, settle(rest), inside, other)
+            place = kernel.let("start", tirx.Select(inside, settle(start), i64(0))) + settle(rest)
+            # Named, so that no later pass moves the load back behind a branch.
+            loaded = kernel.let("loaded", tirx.BufferLoad(load.source, [place]))
+            marker = tirx.Var("value", load.ty)
+            found[marker] = tirx.Select(inside, loaded, other)
             return marker
 
-        template = settle(tvm_ffi.structural_map(self._general, (tvm.ir.Call, guarded), order="pre"))
-
-        def value(k: Step) -> tirx.Expr:
-            last = {self._last: k.values[self._last]}
-            found: dict[tirx.Var, tirx.Expr] = {}
-            for marker, (buffer, start, rest, inside, other) in loads.items():
-                # Named, so that no later pass moves the load back behind a branch.
-                loaded = kernel.let("loaded", tirx.BufferLoad(buffer, [start + kernel.simplify(substitute(rest, last))]))
-                found[marker] = tirx.Select(inside, loaded, other)
-            result = kernel.simplify(substitute(template, last))
-            return self._guard(k, without_branches(kernel, substitute(result, found)))
-
-        return value
+        value = settle(tvm_ffi.structural_map(self._general, (tvm.ir.Call, guarded), order="pre"))
+        return self._guard(k, without_branches(kernel, substitute(value, found)))
 
     def apart(self, own: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
         """The position taken apart here, named: what `scalar_apart` needs of it, outside of the loop over k."""

@@ -10,6 +10,7 @@ import tvm
 from tvm import relax
 from tvm.relax import op as R
 from tvm_webgpu.pipeline.passes.attention import LEGALIZE_ATTENTION
+from tvm_webgpu.pipeline.passes.transposed_convolution import LEGALIZE_TRANSPOSED
 
 F32, F16, I32, I64, BOOL = "float32", "float16", "int32", "int64", "bool"
 N = tvm.tirx.Var("n", "int64")
@@ -90,6 +91,9 @@ CASES: dict[str, Case] = {
     "matmul_open_sum": case("product", matmul, (7, N), (N, 9)),
     "matmul_depth_1": case("direct", matmul_bias_gelu, (5, 1), (1, 7), (7,)),
     "matmul_epilogue": case("product", matmul_bias_gelu, (33, 45), (45, 20), (20,)),
+    "matmul_cut": case(
+        "direct", lambda bb, a, b: R.strided_slice(bb.emit(R.matmul(a, b)), [0], [0], [20]), (33, 45), (45, 20)
+    ),
     "matmul_f16": case("product", matmul, (33, 64, F16), (64, 20, F16)),
     "matmul_int": case("product", matmul, (9, 20, I32), (20, 12, I32)),
     "vector_matrix": case("product", matmul, (1, 70), (70, 1000)),
@@ -107,6 +111,8 @@ CASES: dict[str, Case] = {
     "conv3x3_packed_stride": case("product", conv(2, packed=True), (1, 32, 13, 8), (32, 3, 3, 17), (1, 17, 1, 1)),
     "conv3x3_packed_24": case("product", conv(1, 0, packed=True), (1, 24, 8, 11), (24, 3, 3, 36), (1, 36, 1, 1)),
     "conv5x5_packed_open": case("product", conv(1, 2, packed=True), (N, 48, 7, 7), (48, 5, 5, 36), (1, 36, 1, 1)),
+    "conv_groups": case("product", conv(groups=4), (2, 40, 9, 9), (32, 10, 3, 3), (1, 32, 1, 1)),
+    "conv_groups_packed": case("product", conv(2, groups=3, packed=True), (1, 24, 9, 9), (8, 3, 3, 36), (1, 36, 1, 1)),
     "conv_first": case("product", conv(2, 3), (1, 3, 31, 31), (40, 3, 7, 7), (1, 40, 1, 1)),
     "conv_nhwc": case(
         "product",
@@ -116,10 +122,29 @@ CASES: dict[str, Case] = {
     ),
     "conv1d": case("product", lambda bb, x, w: R.nn.conv1d(x, w, padding=1), (2, 8, 19), (12, 8, 3)),
     "conv_transposed": case(
-        "product", lambda bb, x, w: R.nn.conv2d_transpose(x, w, strides=2, padding=1), (1, 6, 7, 7), (6, 5, 4, 4)
+        "product", lambda bb, x, w: R.nn.conv2d_transpose(x, w, strides=2, padding=1), (1, 6, 7, 7), (6, 9, 4, 4)
+    ),
+    "conv_transposed_odd": case(
+        "product",
+        lambda bb, x, w: R.nn.conv2d_transpose(x, w, strides=(3, 2), padding=1, output_padding=(1, 1)),
+        (2, 8, 5, 6),
+        (8, 12, 3, 3),
+    ),
+    "conv_transposed_1d": case(
+        "product", lambda bb, x, w: R.nn.conv1d_transpose(x, w, strides=4, padding=2), (1, 8, 9), (8, 12, 8)
+    ),
+    "conv_transposed_packed": case(
+        "product",
+        lambda bb, x, w: R.nn.conv2d_transpose(x, w, strides=2, kernel_layout="IHWO"),
+        (1, 16, 6, 5),
+        (16, 2, 3, 8),
+    ),
+    "conv_transposed_dilated": case(
+        "product", lambda bb, x, w: R.nn.conv2d_transpose(x, w, strides=2, dilation=2), (1, 4, 5, 5), (4, 6, 3, 3)
     ),
     # Windows
-    "conv_grouped": case("direct", conv(groups=4), (2, 40, 9, 9), (32, 10, 3, 3), (1, 32, 1, 1)),
+    "conv_grouped": case("direct", conv(groups=8), (2, 80, 9, 9), (32, 10, 3, 3), (1, 32, 1, 1)),
+    "conv_multiplied": case("windows", conv(groups=6), (1, 6, 9, 8), (12, 1, 3, 3), (1, 12, 1, 1)),
     "depthwise": case("windows", conv(groups=40), (2, 40, 14, 14), (40, 1, 3, 3), (1, 40, 1, 1)),
     "depthwise_rows_of_4": case("windows", conv(groups=32), (1, 32, 56, 56), (32, 1, 3, 3), (1, 32, 1, 1)),
     "depthwise_stride": case("windows", conv(2, 1, 30), (1, 30, 15, 15), (30, 1, 3, 3), (1, 30, 1, 1)),
@@ -138,6 +163,8 @@ CASES: dict[str, Case] = {
     ),
     "global_average": case("rows", lambda bb, x: R.mean(x, [2, 3], keepdims=True), (N, 60, 7, 7)),
     "sum_all": case("rows", lambda bb, x: R.sum(x), (33, 45)),
+    "sum_many": case("rows", lambda bb, x: R.sum(x), (99, 1001)),
+    "max_long_rows": case("rows", lambda bb, x: R.nn.relu(bb.emit(R.max(x, [1]))), (3, 20001)),
     "max_middle": case("rows", lambda bb, x: R.max(x, [1]), (3, 45, 6)),
     "variance": case("rows", lambda bb, x: R.variance(x, [1]), (3, 45, 6)),
     # Attention
@@ -184,7 +211,7 @@ def functions(name: str) -> dict[str, tvm.tirx.PrimFunc]:
             out = bb.emit_output(bb.emit(spec.build(bb, *params)))
         bb.emit_func_output(out)
     passes = [
-        relax.transform.LegalizeOps(LEGALIZE_ATTENTION),
+        relax.transform.LegalizeOps({**LEGALIZE_ATTENTION, **LEGALIZE_TRANSPOSED}),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
         relax.transform.FuseOps(),

@@ -27,6 +27,7 @@ from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
 from tvm_webgpu.pipeline.passes.share_kernels import ShareKernels
 from tvm_webgpu.pipeline.passes.tighten_storage import TightenStorage
+from tvm_webgpu.pipeline.passes.transposed_convolution import LEGALIZE_TRANSPOSED
 from tvm_webgpu.pipeline.passes.unbounded_extremes import UnboundedExtremes
 from tvm_webgpu.pipeline.target import storage_buffers
 
@@ -67,7 +68,7 @@ def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pas
         backend.DispatchSampling(),
         DispatchRows(target),
         backend.DispatchSortScan(),
-        transform.LegalizeOps(LEGALIZE_ATTENTION),
+        transform.LegalizeOps({**LEGALIZE_ATTENTION, **LEGALIZE_TRANSPOSED}),
         UnboundedExtremes(),
         transform.AnnotateTIROpPattern(),
         FusePools(target),
