@@ -9,7 +9,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -18,7 +18,7 @@ import onnx
 import tvm
 import tvm_webgpu
 import wgpu
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 from tvm_webgpu.executor.device import open_device
@@ -43,6 +43,8 @@ class Outputs:
     values: list[list[object]]
     fixed: tuple[str, ...] = ()
 
+
+BYTES = {"int2": "int8", "int4": "int8", "uint2": "uint8", "uint4": "uint8"}
 
 Backend = Callable[[Case], Outputs]
 
@@ -123,7 +125,19 @@ class Built:
     def feeds(self, case: Case) -> Iterator[dict[str, np.ndarray]]:
         """The inputs of each data set by name."""
         for inputs, _ in case.datasets:
-            yield {name: value for name, value in _named(case, inputs).items() if name not in self.fixed}
+            yield {name: _in_bytes(value) for name, value in _named(case, inputs).items() if name not in self.fixed}
+
+
+def _in_bytes(value: np.ndarray) -> np.ndarray:
+    """Whole numbers of 2 and 4 bits as a package takes them."""
+    return value.astype(BYTES[value.dtype.name]) if value.dtype.name in BYTES else value
+
+
+def _from_bytes(case: Case, values: Iterable[np.ndarray]) -> list[object]:
+    """Outputs as the model calls them: those that a package holds in bytes are of 2 or 4 bits."""
+    outputs = [helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type or 1)
+               for output in case.proto().graph.output]
+    return [value.astype(kind) if kind.name in BYTES else value for value, kind in zip(values, outputs)]
 
 
 def build(case: Case, features: tuple[str, ...] = ()) -> Built:
@@ -174,7 +188,8 @@ def run_wgpu(case: Case) -> Outputs:
     with stage("run"):
         device = _device(built.package.features, tuple(built.package.limits.items()))
         with tvm_webgpu.executor.Executor(built.package, device=device) as executor:
-            return Outputs([list(executor.run(feeds).values()) for feeds in built.feeds(case)], built.fixed)
+            runs = [_from_bytes(case, executor.run(feeds).values()) for feeds in built.feeds(case)]
+            return Outputs(runs, built.fixed)
 
 
 def run_runtime(case: Case, host: str, driver: str, features: tuple[str, ...] = ()) -> Outputs:
@@ -189,7 +204,7 @@ def run_runtime(case: Case, host: str, driver: str, features: tuple[str, ...] = 
         if isinstance(failure.__cause__, Lost):
             raise Failure(failure.__cause__.how.how, "") from failure
         raise
-    return Outputs([list(outputs) for outputs in values], built.fixed)
+    return Outputs([_from_bytes(case, outputs) for outputs in values], built.fixed)
 
 
 BACKENDS: dict[str, Backend] = {

@@ -10,11 +10,11 @@ from tvm_webgpu.pipeline.frontends.onnx_body import Body, Definition
 from tvm_webgpu.pipeline.frontends.onnx_fourier import dft, stft
 from tvm_webgpu.pipeline.frontends.onnx_quantize import (
     conv_integer,
-    dequantize_blocks,
+    dequantize,
     dynamic_quantize,
     qlinear_conv,
     qlinear_matmul,
-    quantize_blocks,
+    quantize,
 )
 from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
 from tvm_webgpu.pipeline.frontends.onnx_resize import resize
@@ -250,7 +250,7 @@ DEFINED: Mapping[str, Definition] = {
     "ConvInteger": conv_integer,
     "ConvTranspose": conv_transpose,
     "DFT": dft,
-    "DequantizeLinear": dequantize_blocks,
+    "DequantizeLinear": dequantize,
     "Dropout": dropout,
     "DynamicQuantizeLinear": dynamic_quantize,
     "Elu": elu,
@@ -263,7 +263,7 @@ DEFINED: Mapping[str, Definition] = {
     "Pow": power,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
-    "QuantizeLinear": quantize_blocks,
+    "QuantizeLinear": quantize,
     "RMSNormalization": rms_normalization,
     "Resize": resize,
     "RoiAlign": roi_align,

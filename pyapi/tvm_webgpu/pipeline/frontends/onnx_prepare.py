@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tvm_webgpu.errors import InputError
+from tvm_webgpu.pipeline.frontends.onnx_bytes import hold_in_bytes
 from tvm_webgpu.pipeline.frontends.onnx_expand import expand
 from tvm_webgpu.pipeline.frontends.onnx_fold import MAX_BYTES, fold
 
@@ -27,6 +28,7 @@ def prepare(model: ModelProto, params: Mapping[str, object], shapes: Mapping[str
     _bind(work.graph, params)
     _set_shapes(work.graph, shapes)
     _require_optional(work.graph)
+    work = hold_in_bytes(work)
     weights = _take_weights(work.graph)
     for _ in range(MAX_ROUNDS):
         # Each round may make more known: a function's body asks for shapes, a folded shape makes others static.

@@ -9,6 +9,8 @@ import numpy as np
 from tvm_webgpu.pipeline.frontends.onnx_body import Body
 
 FLOAT, UINT8, INT32, DOUBLE = 1, 2, 6, 11
+FLOAT8 = (17, 19)
+"""FLOAT8E4M3FN and FLOAT8E5M2, which TVM's importer neither quantises to nor from."""
 
 
 def _centred(body: Body, value: int, zero: int, shape: Sequence[int] | None = None) -> str:
@@ -82,30 +84,48 @@ def _of_blocks(body: Body, index: int) -> str:
     return body.Gather(body.input(index), blocks, axis=axis)
 
 
-def dequantize_blocks(body: Body) -> Sequence[str] | None:
-    """Scales and zero points of blocks along an axis; TVM has those of whole axes."""
-    if not body.attr("block_size", 0):
+def _of_axis(body: Body, index: int) -> str:
+    """A scale or zero point of the whole tensor, or of each slice of an axis, as one that spreads over the tensor."""
+    rank, axis = len(body.dims(0)), body.attr("axis", 1)
+    if body.dims(index) in ([], [1]):
+        return body.Reshape(body.input(index), np.array([], np.int64))
+    return body.Reshape(body.input(index), np.array([-1 if i == axis % rank else 1 for i in range(rank)]))
+
+
+def _spread(body: Body, index: int) -> str:
+    of = _of_blocks if body.attr("block_size", 0) else _of_axis
+    return body.Cast(of(body, index), to=FLOAT)
+
+
+def dequantize(body: Body) -> Sequence[str] | None:
+    """Scales and zero points of blocks along an axis, or floats of 8 bits; TVM has whole numbers and whole axes."""
+    if not body.attr("block_size", 0) and (not body.knows(0) or body.dtype(0) not in FLOAT8):
         return None
     kind = body.attr("output_dtype", 0) or body.dtype(1)
     value = body.Cast(body.input(0), to=FLOAT)
     if body.has(2):
-        value = body.Sub(value, body.Cast(_of_blocks(body, 2), to=FLOAT))
-    return [body.Cast(body.Mul(value, body.Cast(_of_blocks(body, 1), to=FLOAT)), to=kind)]
+        value = body.Sub(value, _spread(body, 2))
+    return [body.Cast(body.Mul(value, _spread(body, 1)), to=kind)]
 
 
-def quantize_blocks(body: Body) -> Sequence[str] | None:
-    """Scales and zero points of blocks along an axis; whole numbers of 8 bits or more."""
+def quantize(body: Body) -> Sequence[str] | None:
+    """To whole numbers of 8 and 16 bits and floats of 8; halves go to the even number, where TVM's go away from 0."""
     from onnx import TensorProto
 
-    if not body.attr("block_size", 0):
+    if body.has(2) and not body.knows(2):
         return None
     kind = body.dtype(2) if body.has(2) else body.attr("output_dtype", 0) or TensorProto.UINT8
-    if kind not in (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16):
+    whole = kind in (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16)
+    if kind not in FLOAT8 and not whole:
         return None
-    value = body.Round(body.Div(body.Cast(body.input(0), to=FLOAT), body.Cast(_of_blocks(body, 1), to=FLOAT)))
+    value = body.Div(body.Cast(body.input(0), to=FLOAT), _spread(body, 1))
+    if whole:
+        value = body.Round(value)
     if body.has(2):
-        value = body.Add(value, body.Cast(_of_blocks(body, 2), to=FLOAT))
-    return [_saturated(body, value, kind)]
+        value = body.Add(value, _spread(body, 2))
+    if whole:
+        return [_saturated(body, value, kind)]
+    return [body.Cast(value, to=kind, saturate=body.attr("saturate", 1))]
 
 
 def dynamic_quantize(body: Body) -> Sequence[str]:
