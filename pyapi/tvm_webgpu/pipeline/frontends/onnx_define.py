@@ -242,6 +242,20 @@ def roi_align(body: Body) -> None:
         raise body.unsupported("mode 'max'; 'avg' is there")
 
 
+def tensor_scatter(body: Body) -> Sequence[str]:
+    """A cache with an update written along an axis, for each item of the batch from a position of its own on."""
+    rank, axis = len(body.dims(0)), body.attr("axis", -2) % len(body.dims(0))
+    update = body.input(1)
+    steps = body.Range(np.array(0), body.Squeeze(_extent_of(body, 1, axis), axes=[0]), np.array(1))
+    places = body.Reshape(steps, np.array([-1 if i == axis else 1 for i in range(rank)]))
+    if body.has(2):
+        starts = body.Cast(body.input(2), to=INT64)
+        places = body.Add(places, body.Reshape(starts, np.array([-1, *[1] * (rank - 1)])))
+    if body.attr("mode", "linear") == "circular":
+        places = body.Mod(places, _extent_of(body, 0, axis))
+    return [body.ScatterElements(body.input(0), body.Expand(places, body.Shape(update)), update, axis=axis)]
+
+
 DEFINED: Mapping[str, Definition] = {
     "ArrayFeatureExtractor": array_feature_extractor,
     "Binarizer": binarizer,
@@ -270,6 +284,7 @@ DEFINED: Mapping[str, Definition] = {
     "ReverseSequence": reverse_sequence,
     "STFT": stft,
     "SpaceToDepth": space_to_depth,
+    "TensorScatter": tensor_scatter,
     "Upsample": resize,
     **{name: recurrent(cell) for name, cell in CELLS.items()},
 }
