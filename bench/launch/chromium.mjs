@@ -28,10 +28,28 @@ window.measure = async (rounds) => {
 };
 window.soak = (runs, extents) => soak({
   loadModel, location: "package/", options: { cache: false }, runs, extents,
-  now: () => performance.memory?.usedJSHeapSize ?? 0,
+  measure: window.measureMemory, // the driver's, which sees the processes
 });
 window.ready = true;
 </script>`;
+
+/** A function that gives the page's heap after collecting garbage, and the resident memory of the processes behind it. */
+async function memoryOf(browser, page) {
+  const inPage = await page.context().newCDPSession(page);
+  const inBrowser = await browser.newBrowserCDPSession();
+  return async () => {
+    for (let i = 0; i < 2; i++) await inPage.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await inPage.send("Runtime.getHeapUsage");
+    const { processInfo } = await inBrowser.send("SystemInfo.getProcessInfo");
+    const resident = {};
+    for (const { type, id } of processInfo) {
+      const status = await readFile(`/proc/${id}/status`, "utf8").catch(() => "");
+      const bytes = 1024 * Number(/^VmRSS:\s*(\d+)/m.exec(status)?.[1] ?? 0);
+      if (type === "GPU" || type === "renderer") resident[type] = (resident[type] ?? 0) + bytes;
+    }
+    return { heap: usedSize, ...resident };
+  };
+}
 
 const TYPES = { mjs: "text/javascript", json: "application/json", wasm: "application/wasm" };
 const server = createServer(async (request, response) => {
@@ -61,6 +79,7 @@ try {
   const page = await browser.newPage();
   page.on("pageerror", (error) => console.error(String(error)));
   page.setDefaultTimeout(0);
+  await page.exposeFunction("measureMemory", await memoryOf(browser, page));
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.waitForFunction("window.ready");
   const result = soaking

@@ -8,6 +8,8 @@
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { makeRun, measureLaunches } from "./measure.mjs";
 import { soak } from "./soak.mjs";
 
@@ -20,11 +22,17 @@ const options = { gpu: globalThis.gpu };
 let result;
 if (soaking) {
   const extents = (rest[0] ?? "1").split(",").map(Number);
-  const now = () => {
-    globalThis.gc?.();
-    return process.memoryUsage().rss;
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc");
+  const measure = async () => {
+    for (let i = 0; i < 3; i++) {
+      collect();
+      await new Promise((later) => setTimeout(later, 20)); // finalisers run between tasks
+    }
+    const { heapUsed, external, rss } = process.memoryUsage();
+    return { heap: heapUsed, external, resident: rss };
   };
-  result = await soak({ loadModel, location: resolve(folder), options, runs: Number(rounds), extents, now });
+  result = await soak({ loadModel, location: resolve(folder), options, runs: Number(rounds), extents, measure });
 } else {
   const model = await loadModel(resolve(folder), options);
   result = await measureLaunches({ device: model.device, run: makeRun(model), rounds: Number(rounds) });

@@ -1,33 +1,48 @@
 /**
  * @file Runs a package again and again; gives what memory did: JSON with a sample at the start, and after each tenth.
  *
- * `loadModel` and `now` (bytes of this process, or of the page's heap) come from the caller, which is Node or a page.
+ * `loadModel` and `measure` (an object of bytes: heaps after collecting garbage, resident memory of processes) come from
+ * the caller, which is Node or a page. Of GPU buffers each is counted, from its making to its destruction.
  */
 import { makeInputs } from "./measure.mjs";
 
-export async function soak({ loadModel, location, options = {}, runs, extents, now }) {
-  const made = { buffers: 0, bytes: 0 };
-  const model = await loadModel(location, options);
-  const { device } = model;
+/** Counts the buffers that are made on a device from now on; those of `before` bytes are there already. */
+function countBuffers(device, before) {
+  const count = { live: before, made: 0, end: () => { prototype.createBuffer = createBuffer; } };
   const prototype = Object.getPrototypeOf(device);
   const { createBuffer } = prototype;
   prototype.createBuffer = function (descriptor) {
-    made.buffers++;
-    made.bytes += descriptor.size;
-    return createBuffer.call(this, descriptor);
+    const buffer = createBuffer.call(this, descriptor);
+    const destroy = buffer.destroy.bind(buffer);
+    let there = true;
+    buffer.destroy = () => {
+      if (there) count.live -= descriptor.size;
+      there = false;
+      destroy();
+    };
+    count.made++;
+    count.live += descriptor.size;
+    return buffer;
   };
+  return count;
+}
+
+export async function soak({ loadModel, location, options = {}, runs, extents, measure }) {
+  const model = await loadModel(location, options);
+  const { parameters, used, unused, transfer } = model.memory();
+  const buffers = countBuffers(model.device, parameters + used + unused + transfer);
   const samples = [];
   const start = performance.now();
   const inputs = extents.map((extent) => makeInputs(model, extent));
   for (let i = 0; i <= runs; i++) {
     if (i % (runs / 10) === 0) {
-      const { used, unused, transfer, peak } = model.memory();
-      samples.push({ run: i, process: now(), gpu: used + unused + transfer, peak, buffersMade: made.buffers });
+      samples.push({ run: i, ...(await measure()), gpu: buffers.live, peak: model.memory().peak, buffersMade: buffers.made });
     }
-    await model.run(inputs[i % inputs.length]);
+    if (i < runs) await model.run(inputs[i % inputs.length]);
   }
-  prototype.createBuffer = createBuffer;
+  const counters = { ...model.counters };
+  buffers.end();
   model.dispose();
   const seconds = (performance.now() - start) / 1000;
-  return { model: model.name, runs, extents, seconds, samples, counters: { ...model.counters } };
+  return { model: model.name, runs, extents, seconds, samples, counters };
 }
