@@ -25,6 +25,15 @@ def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
 
 def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Product, table.Plan | straight.Straight]:
     """The product that the function is, and its plan. Raises NotApplicable as `schedule` does."""
+    product = suitable(func)
+    plan = _choose(product, limits)
+    if plan is None:
+        raise NotApplicable("no plan within the limits")
+    return product, plan
+
+
+def suitable(func: tirx.PrimFunc) -> Product:
+    """The product that the function is, if sums as long as its are worth a tile. Raises NotApplicable."""
     product = recognise(func)
     if product.accumulator == "float64":
         raise NotApplicable("arithmetic of doubles is functions that take longer than loads")
@@ -34,10 +43,7 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Product, table.Plan | s
     few = isinstance(product.y.extent, int) and product.y.extent < MIN_REUSE and product.s.extent != 1
     if few and isinstance(k, int) and k < MIN_DEPTH_WITHOUT_REUSE:
         raise NotApplicable("short sums without reuse")
-    plan = _choose(product, limits)
-    if plan is None:
-        raise NotApplicable("no plan within the limits")
-    return product, plan
+    return product
 
 
 def _choose(product: Product, limits: Limits) -> table.Plan | straight.Straight | None:
