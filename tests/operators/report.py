@@ -26,6 +26,10 @@ Integers wrap; the least integer by -1 gives itself; shifts by the width or more
 smaller integers keep the low bits of the 32-bit one. Minima and maxima keep a NaN; sorting puts it last, arg-reductions
 find it first. Equal elements keep their order when sorted, and the first is the extreme. Of several updates to one
 place the last stays. Numbers below the least normal one may be taken for 0, as WGSL allows.
+
+Floats of 8 and 16 bits are computed as float32 where the device lacks them (float16 needs `feature.f16`): a cast to
+them rounds, also inside a kernel, other results when they are stored. A quotient from which an integer is made is the
+nearest float32, which WGSL's division does not promise. The maximum of nothing is -infinity, its minimum infinity.
 """
 
 
