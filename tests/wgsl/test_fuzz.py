@@ -1,21 +1,25 @@
 """Damaged modules: each ends in a typed error or in WGSL that compiles, in bounded time, whatever the damage.
 
-    python test_fuzz.py COUNT [SEED] [--compile]
+    python test_fuzz.py COUNT [SEED] [--compile] [--jobs N] [--first INPUT] [--keep FOLDER]
 
 runs as many as wanted and prints what went wrong; with --compile naga also compiles every text, and Tint those of every
 fifth. Half of the damage is to words, anywhere; the other half keeps instructions whole and swaps their operands and
-opcodes, which gets past the reader far more often.
+opcodes, which gets past the reader far more often. An input depends on the seed and its number alone: `1 SEED --first
+INPUT` runs one again, `--keep` writes those that fail to files.
 """
 
 import argparse
 import collections
+import concurrent.futures
+import functools
+import multiprocessing
 import random
 import resource
 import struct
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +37,12 @@ TIME_LIMIT = 5.0  # seconds of the processor for one small module
 MEMORY_LIMIT = 4 << 30  # bytes of address space beyond what the process has at the start
 HEADER = 5  # words
 FUNCTIONS = 54  # OpFunction
+PIECE = 250  # inputs that a process takes at a time
+
+Found = tuple[int, bytes, str]  # number, input, what is wrong
 
 
+@functools.cache
 def seeds() -> list[bytes]:
     written = [spirv_tools.assemble(path.read_text()) for path in sorted(HERE.glob("*.spvasm"))]
     return written + [spirv_tools.assemble(generate.generate(seed)) for seed in range(20)]
@@ -103,15 +111,11 @@ def change_instructions(words: list[int], dice: random.Random) -> None:
             words[other:other] = words[at : at + size]
 
 
-def failures(
-    count: int, seed: int, compiled: bool = False, counts: collections.Counter[str] | None = None
-) -> Iterator[str]:
-    """Tries ``count`` damaged modules; yields a text for each that ends in anything but text or a typed error."""
-    dice, originals = random.Random(seed), seeds()
-    counts = collections.Counter() if counts is None else counts
-    tint = compilers.Tint() if compiled and compilers.Tint.available() else None
-    for i in range(count):
-        data = mutate(dice.choice(originals), dice)
+def failures(numbers: Iterable[int], seed: int, compiled: bool, counts: collections.Counter[str]) -> Iterator[Found]:
+    """Tries the damaged modules of these numbers; gives those that end in anything but text or a typed error."""
+    for number in numbers:
+        dice = random.Random(f"{seed}/{number}")
+        data = mutate(dice.choice(seeds()), dice)
         start = time.process_time()
         text = None
         try:
@@ -120,29 +124,51 @@ def failures(
         except TvmWebgpuError as error:
             counts[type(error).__name__] += 1
         except Exception:
-            yield f"input {i} of seed {seed}: {traceback.format_exc()}"
+            yield number, data, traceback.format_exc()
         if time.process_time() - start > TIME_LIMIT:
-            yield f"input {i} of seed {seed}: took {time.process_time() - start:.1f} s"
-        if text is None or not compiled:
-            continue
-        # Only Tint knows subgroup matrices.
-        error, who = (None if "subgroup_matrix" in text else compilers.naga(text)), "naga"
-        if error is None and tint is not None and i % 5 == 0:
-            error, who = tint(text), "Tint"
-        if error is not None:
-            yield f"input {i} of seed {seed}: {who} refuses the text: {error}"
-    if tint is not None:
-        tint.close()
+            yield number, data, f"took {time.process_time() - start:.1f} s"
+        if text is not None and compiled:
+            refusal = refused(text, number % 5 == 0)
+            if refusal is not None:
+                yield number, data, refusal
+
+
+@functools.cache
+def tint() -> compilers.Tint | None:
+    return compilers.Tint() if compilers.Tint.available() else None
+
+
+def refused(text: str, both: bool) -> str | None:
+    """Which compiler refuses the text, and why."""
+    # Only Tint knows subgroup matrices.
+    error = None if "subgroup_matrix" in text else compilers.naga(text)
+    if error is not None:
+        return f"naga refuses the text: {error}"
+    dawn = tint() if both else None
+    error = dawn(text) if dawn is not None else None
+    return None if error is None else f"Tint refuses the text: {error}"
+
+
+def piece(numbers: range, seed: int, compiled: bool) -> tuple[list[Found], collections.Counter[str]]:
+    """`failures` in a process of a pool."""
+    counts: collections.Counter[str] = collections.Counter()
+    return list(failures(numbers, seed, compiled, counts)), counts
 
 
 def test_damaged_modules() -> None:
-    assert list(failures(1500, 1)) == []
+    assert piece(range(1500), 1, False)[0] == []
 
 
 def test_texts_of_damaged_modules_compile() -> None:
     if compilers.device() is None:
         pytest.skip("no Vulkan device")
-    assert list(failures(600, 2, compiled=True)) == []
+    assert piece(range(600), 2, True)[0] == []
+
+
+def limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_LIMIT, hard))
 
 
 def main() -> None:
@@ -150,15 +176,25 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("seed", type=int, nargs="?", default=1)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs that fail")
     options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_LIMIT, hard))
+    last = options.first + options.count
+    pieces = [range(at, min(at + PIECE, last)) for at in range(options.first, last, PIECE)]
+    run = functools.partial(piece, seed=options.seed, compiled=options.compile)
     counts: collections.Counter[str] = collections.Counter()
     found, start = 0, time.monotonic()
-    for failure in failures(options.count, options.seed, options.compile, counts):
-        found += 1
-        print(failure, flush=True)
+    fresh = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(options.jobs, fresh, limit_memory) as pool:
+        for failed, some in pool.map(run, pieces):
+            counts += some
+            for number, data, what in failed:
+                found += 1
+                print(f"input {number} of seed {options.seed}: {what}", flush=True)
+                if options.keep:
+                    options.keep.mkdir(parents=True, exist_ok=True)
+                    (options.keep / f"{options.seed}_{number}.spv").write_bytes(data)
     print(f"{dict(counts)}, {found} failures in {time.monotonic() - start:.0f} s")
 
 
