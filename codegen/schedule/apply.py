@@ -12,7 +12,7 @@ from tvm import s_tir, tirx
 from tvm.target import Target
 from tvm_webgpu.errors import UnsupportedError
 
-from . import attention, direct, opaque, pooled, rows, rule_product, windows
+from . import attention, direct, opaque, pooled, rows, rule_product, transpose, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 from .verify import verify
@@ -31,6 +31,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("attention", attention.schedule),
     ("rows", rows.schedule),
     ("windows", windows.schedule),
+    ("transpose", transpose.schedule),
     ("direct", direct.schedule),
     ("opaque", opaque.schedule),
 )

@@ -191,6 +191,13 @@ CASES: dict[str, Case] = {
     "to_int64": case("direct", lambda bb, x: R.astype(x, I64), (5, 8)),
     "add_int64": case("direct", lambda bb, x, y: R.add(x, y), (5, 8, I64), (8, I64)),
     "transpose": case("direct", lambda bb, x: R.permute_dims(x, [0, 2, 1, 3]), (2, 7, 9, 12)),
+    "transpose_large": case("transpose", lambda bb, x: R.permute_dims(x, [0, 2, 3, 1]), (2, 70, 23, 31)),
+    "transpose_with_work": case(
+        "transpose",
+        lambda bb, x, y: R.nn.relu(bb.emit(R.add(bb.emit(R.permute_dims(x, [1, 0])), y))),
+        (270, 301),
+        (270,),
+    ),
     "concat": case("direct", lambda bb, x, y: R.concat([x, y], 1), (2, 7, 9), (2, 3, 9)),
     "split": case("direct", lambda bb, x: second(bb, R.split(x, 2, 1)), (2, 8, 9)),
     "pad": case("direct", lambda bb, x: R.nn.pad(x, (1, 1, 2, 2)), (8, 9)),
