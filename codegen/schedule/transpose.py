@@ -95,8 +95,9 @@ def _axes(nest: Nest, load: tvm.ir.TensorLoad) -> _Found | None:
     offsets = [offset_of(load.source, load.indices), offset_of(nest.store.buffer, nest.store.indices)]
 
     def steps(var: tirx.Var) -> tuple[int, int] | None:
-        found = [kernel.simplify(substitute(offset, {var: var + 1}) - offset) for offset in offsets]
-        return tuple(int(s) for s in found) if all(isinstance(s, tirx.IntImm) for s in found) else None
+        read, written = (kernel.simplify(substitute(offset, {var: var + 1}) - offset) for offset in offsets)
+        known = isinstance(read, tirx.IntImm) and isinstance(written, tirx.IntImm)
+        return (int(read), int(written)) if known else None
 
     groups: list[tuple[list[tuple[tirx.Var, tirx.Expr]], tuple[int, int]]] = []
     for var, extent in wide(nest.spatial):

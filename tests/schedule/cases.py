@@ -97,6 +97,12 @@ CASES: dict[str, Case] = {
     "matmul_f16": case("product", matmul, (33, 64, F16), (64, 20, F16)),
     "matmul_int": case("product", matmul, (9, 20, I32), (20, 12, I32)),
     "vector_matrix": case("product", matmul, (1, 70), (70, 1000)),
+    **{
+        f"few_rows_{rows}": case("product", lambda bb, a, b: R.einsum((a, b), "ik,jk->ij"), (rows, 1028), (1030, 1028))
+        for rows in (1, 2, 3, 7)
+    },
+    "few_rows_columns": case("product", matmul, (3, 1030), (1030, 1028)),
+    "few_rows_columns_7": case("product", matmul, (7, 1030), (1030, 1028)),
     "vector_matrix_odd": case("product", matmul, (1, 45), (45, 37)),
     "conv1x1": case("product", conv(1, 0), (1, 24, 14, 14), (40, 24, 1, 1), (1, 40, 1, 1)),
     "conv1x1_49": case("product", conv(1, 0), (1, 100, 7, 7), (36, 100, 1, 1), (1, 36, 1, 1)),
