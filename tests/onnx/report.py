@@ -62,7 +62,8 @@ nearly always constants already. Cases named `_expanded` test an operator by the
 Before TVM's importer sees a model, these operators become others where it lacks them or has them wrong: {defined}.
 Conversions of our own replace its: {converted}. Loops of a known number of steps are unrolled, branches on known
 conditions inlined, functions that ONNX defines are expanded, and constants folded. Whole numbers of 2 and 4 bits are
-held one to a byte: as inputs and outputs of a package they are int8 and uint8.
+held one to a byte: as inputs and outputs of a package they are int8 and uint8. Of ONNX Runtime's own domain
+com.microsoft these are there besides what TVM's importer takes: {contrib}.
 
 ## What neither wgpu nor Dawn runs, by reason
 
@@ -153,6 +154,7 @@ def _reasons(cases: Mapping[str, Case], results: Results) -> Iterator[str]:
 
 def _header(cases: Mapping[str, Case], results: Results, device: str) -> str:
     import tvm
+    from tvm_webgpu.pipeline.frontends.onnx_contrib import CONTRIB
     from tvm_webgpu.pipeline.frontends.onnx_convert import CONVERTERS
     from tvm_webgpu.pipeline.frontends.onnx_define import DEFINED
 
@@ -167,5 +169,6 @@ def _header(cases: Mapping[str, Case], results: Results, device: str) -> str:
         missing=missing if listed else "Whatever llvm passes, webgpu passes.",
         defined=", ".join(sorted(DEFINED)),
         converted=", ".join(sorted(CONVERTERS)),
+        contrib=", ".join(sorted(CONTRIB)),
         reasons="\n".join(_reasons(cases, results)),
     )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvm_webgpu.pipeline.frontends.onnx_body import DEFINED_ALREADY, Body, UnknownError
+from tvm_webgpu.pipeline.frontends.onnx_contrib import CONTRIB
+from tvm_webgpu.pipeline.frontends.onnx_contrib import DOMAIN as MICROSOFT
 from tvm_webgpu.pipeline.frontends.onnx_define import DEFINED
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ DOMAIN = "tvm_webgpu.expanded"
 PLAIN_OPSET = 21
 """The version of ONNX's operators in what replaces nodes of a model that names none."""
 
-OURS = ("", "ai.onnx.ml")
-"""The domains of the operators that are defined here."""
+DEFINITIONS = {"": DEFINED, "ai.onnx.ml": DEFINED, MICROSOFT: CONTRIB}
+"""By domain, the operators that are defined here."""
 
 
 def expand(model: ModelProto, last: bool = False) -> ModelProto:
@@ -80,7 +82,7 @@ def _replacement(
     domain = _domain(node.domain)
     if node.doc_string == DEFINED_ALREADY:
         return None
-    if (define := DEFINED.get(node.op_type)) and domain in OURS:
+    if define := DEFINITIONS.get(domain, {}).get(node.op_type):
         body = Body(node, types, constants, opsets[""])
         outputs = define(body)
         return None if outputs is None else body.function(outputs)
