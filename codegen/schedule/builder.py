@@ -31,6 +31,7 @@ class Kernel:
         self._flat: dict[tirx.Var, tirx.Buffer] = {}
         self._head: list[tirx.Stmt] = []
         self._views: set[tirx.Var] = set()
+        self._ranged: set[tirx.Var] = set()
 
     def allocate(self, buffer: tirx.Buffer) -> None:
         """An intermediate result in global memory, shared by the kernels of the function."""
@@ -69,9 +70,18 @@ class Kernel:
         self.analyzer.bind(var, tvm.ir.Range(0, i64(extent)))
         return var
 
+    def _range(self, name: str, extent: Index) -> tirx.Var:
+        """A variable of a loop or of threads."""
+        var = self.variable(name, extent)
+        self._ranged.add(var)
+        return var
+
     def know(self, expr: tirx.Expr, extent: Index) -> None:
-        """Tells that a named value lies in [0, extent) from here on: inside the guard that sees to it."""
-        if isinstance(expr, tirx.Var):
+        """Tells that a named value lies in [0, extent) from here on: inside the guard that sees to it.
+
+        Of the variables of threads and loops nothing more becomes known: they go on behind the guard.
+        """
+        if isinstance(expr, tirx.Var) and expr not in self._ranged:
             self.analyzer.bind(expr, tvm.ir.Range(0, i64(extent)), allow_override=True)
 
     def emit(self, stmt: tirx.Stmt) -> None:
@@ -127,8 +137,7 @@ class Kernel:
         if isinstance(count, int) and count == 1:
             yield i64(0)
             return
-        var = tirx.Var(name, "int64")
-        self.analyzer.bind(var, tvm.ir.Range(0, i64(count)))
+        var = self._range(name, count)
         with self._scope() as body:
             yield var
         self.emit(tirx.For(var, i64(0), i64(count), kind, _sequence(body)))
@@ -159,8 +168,7 @@ class Kernel:
     @contextlib.contextmanager
     def threads(self, axis: str, count: Index) -> Iterator[tirx.Expr]:
         """A loop bound to `blockIdx.x`, `threadIdx.y` and so on."""
-        var = tirx.Var(axis.replace(".", "_"), "int64")
-        self.analyzer.bind(var, tvm.ir.Range(0, i64(count)))
+        var = self._range(axis.replace(".", "_"), count)
         with self._scope() as body:
             yield var
         iter_var = tirx.IterVar(None, tirx.Var("", "int64"), tirx.IterVar.ThreadIndex, axis)
