@@ -1,6 +1,6 @@
 /**
  * @file Command lists in (docs/architecture.md, "Wasm interface"), WebGPU commands out: one compute pass between
- * copies, and a submit every LAUNCHES_PER_SUBMIT launches.
+ * copies, and a submit every few launches.
  */
 import type { Block, Buffers } from "./buffers.ts";
 import { USAGE } from "./device.ts";
@@ -24,12 +24,6 @@ export interface Counters {
 export interface LaunchTimer {
   describe(launch: Launch, words: Uint32Array): GPUComputePassDescriptor;
 }
-
-/**
- * The GPU works on the first launches while the rest are encoded. On an H100, MobileNetV2's 54 take 0.48 ms with 16 to
- * 28 in a submit, 0.59 ms all in one; fewer cost more in submits than they hide.
- */
-const LAUNCHES_PER_SUBMIT = 24;
 
 export class Commands {
   readonly counters: Counters = { dispatches: 0, copies: 0, submits: 0, bindGroups: 0, uploaded: 0, downloaded: 0 };
@@ -169,7 +163,7 @@ export class Commands {
    * calls WebGPU, and little else.
    */
   #steps(plan: Plan, words: Uint32Array, from: number): number {
-    const { steps, fresh } = plan;
+    const { steps, fresh, perSubmit } = plan;
     const uniforms = this.#uniforms;
     let pass = this.#pass;
     let pipeline = this.#pipeline;
@@ -183,7 +177,7 @@ export class Commands {
         pass = pipeline = group = undefined;
         continue;
       }
-      if (launches === LAUNCHES_PER_SUBMIT || (step.slot === 0 && launches > 0)) break;
+      if (launches >= perSubmit || (step.again && launches > 0)) break;
       if (fresh && step.slot >= 0) uniforms!.set(step.slot, words, step.scalars, step.end);
       if (this.timer || !pass) {
         if (this.timer) this.#endPass();

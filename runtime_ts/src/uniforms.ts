@@ -24,9 +24,9 @@ export class Uniforms {
     this.#buffer = device.createBuffer({ size: this.#words.byteLength, usage: USAGE.UNIFORM | USAGE.COPY_DST });
   }
 
-  /** The slot after this one. Whoever comes to slot 0 again submits the launches before it first. */
+  /** The slot after this one. SLOTS stands for slot 0 again, to be taken when the launches before are submitted. */
   static after(slot: number): number {
-    return (slot + 1) % SLOTS;
+    return (slot % SLOTS) + 1;
   }
 
   binding(slot: number): GPUBufferBinding {
