@@ -41,7 +41,8 @@ class Rows:
     parts: int = 1
 
 
-# Elements of a part below which a row is not worth two launches, and of a part of a long one.
+# Elements of a row below which it is not worth two launches, and of a part of a long one. 8M elements take 8 us in 528
+# or 1056 parts and 29 in 264, and 3 us for their results; by one workgroup 772.
 MIN_PARTED, PART = 16384, 4096
 
 
@@ -127,7 +128,7 @@ def _parted(chosen: Rows, row: Axis, parts: list[_Part], limits: Limits) -> Rows
         return chosen
     if length < MIN_PARTED or 2 * rows > limits.cores:
         return chosen
-    count = min(-(-length // PART), 2 * limits.cores // rows)
+    count = min(-(-length // PART), 8 * limits.cores // rows)
     return replace(chosen, threads=min(256, limits.threads), rows=1, parts=count)
 
 

@@ -80,26 +80,27 @@ def _worth_turning(shape: Shape) -> bool:
     return shape.runs == "k" and _large(shape)
 
 
-def _few(rows: int, runs: str, least: int = 1) -> Callable[[Shape, Limits], bool]:
-    """Whether a large operand X, with runs along the given axis, is read once for so few rows."""
+def _few(rows: int, runs: str, columns: int = 256) -> Callable[[Shape, Limits], bool]:
+    """Whether a large operand X, of so many columns and with runs along the given axis, is read once for a few rows."""
 
     def fits(shape: Shape, _: Limits) -> bool:
-        large = min(shape.x, shape.k) >= 256 and shape.x * shape.k >= 2**20
-        return shape.s == 1 and least <= shape.y <= rows and shape.runs_x == runs and large
+        large = shape.x >= columns and shape.k >= 256 and shape.x * shape.k >= 2**20
+        return shape.s == 1 and shape.y <= rows and shape.runs_x == runs and large
 
     return fits
 
 
 PRODUCTS: tuple[Row, ...] = (
     # A few rows (a language model's next tokens): the other operand is read once, nothing to stage; its loads are to be
-    # in flight everywhere, so nearly all threads share the sum. In rows of k: 4096x4096 takes 25 us for 1 and 2 rows
-    # (2640 GB/s), 32 for 4 and 36 for 8, where tiles take 120; in columns 43 for 4 rows, 50 for 8, tiles 85.
-    *(Row(SplitK(1, 4, 64, rows, 1), _few(rows, "k")) for rows in (1, 2, 4)),
+    # in flight everywhere, so nearly all threads share the sum. 4096x4096 in rows of k takes 25 us for 1 and 2 rows
+    # (2660 GB/s), 28 for 4 and 36 for 8, where tiles take 120; in columns 26 for 1 to 4 rows, 50 for 8 (tiles 85). More
+    # columns than there are threads to go round have enough in flight: 4096x11008 62 us, with longer sums 69.
+    *(Row(SplitK(1, 4, 64, rows, 1), _few(rows, "k")) for rows in (1, 2)),
+    Row(SplitK(1, 4, 64, 4, 2), _few(4, "k")),
     Row(SplitK(1, 8, 32, 8, 2), _few(8, "k")),
-    *(Row(SplitK(1, 16, 16, rows, 4), _few(rows, "own", 2)) for rows in (2, 4)),
-    Row(Tile(16, 32, 16, 4, 4, 4), _few(8, "own", 2)),
-    # One row: all threads along x, the sum over k in slices; the fewer columns, the more slices.
-    Row(SplitK(1, 32, 8, 1, 4), lambda s, _: s.y == 1 and s.x >= 8192),
+    *(Row(SplitK(1, 8, 32, rows, 4), _few(rows, "own", 8192)) for rows in (1, 2, 4)),
+    *(Row(SplitK(1, 4, 64, rows, 4), _few(rows, "own")) for rows in (1, 2, 4)),
+    Row(Tile(16, 32, 16, 4, 4, 4), _few(8, "own")),
     Row(SplitK(1, 8, 32, 1, 4), lambda s, _: s.y == 1),
     # Matrix units, where the target has them and the operands are float16 (`fits` tells): 4096^3 260 TFLOP/s. They want
     # a workgroup for every core; encoders at sequence length 128 are faster without.
