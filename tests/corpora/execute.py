@@ -1,14 +1,17 @@
 """Runs every module of a corpus twice on the same random buffers: as SPIR-V on the driver, and as our WGSL in wgpu.
 
-    PYTHONPATH=pyapi python tests/corpora/execute.py [--every N] [--differing] [--corpus FOLDER]
+    PYTHONPATH=pyapi python tests/corpora/execute.py [--every N] [--first N] [--differing] [--corpus FOLDER]
+                                                         [--optimise SEED]
 
 Each module has a time limit in a process of its own, since a loop may never end and a driver may crash. Buffers are
 compared bit by bit, floats with a tolerance (WGSL and SPIR-V bound the same errors, not the same bits); padding is not
-compared. A module is left out where its interface or the driver doesn't allow it; the counts say so.
+compared. A module is left out where its interface or the driver doesn't allow it; the counts say so. With --optimise
+random passes of spirv-opt go over each module first, which makes forms of it that no compiler would.
 """
 
 import argparse
 import collections
+import itertools
 import json
 import math
 import random
@@ -23,6 +26,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "wgsl")]
 
 import execute_wgsl  # noqa: E402
+import optimised  # noqa: E402
 import run  # noqa: E402
 import vulkan  # noqa: E402
 from tvm_webgpu.codegen import wgsl  # noqa: E402
@@ -197,18 +201,27 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=run.CORPUS)
     parser.add_argument("--every", type=int, default=1, help="take every n-th module")
     parser.add_argument("--differing", action="store_true", help="list every module that did not give the same")
+    parser.add_argument("--first", type=int, default=0, help="of the modules taken, where to begin")
+    parser.add_argument("--optimise", type=int, metavar="SEED", help="run random passes of spirv-opt first")
     options = parser.parse_args()
     counts: collections.Counter[str] = collections.Counter()
     start = time.monotonic()
     compare_one = Runner()
     with tempfile.TemporaryDirectory() as folder:
-        for item in run.corpus(options.corpus, options.every):
-            path = Path(folder) / "module.spv"
-            path.write_bytes(item.spirv)
+        for item in itertools.islice(run.corpus(options.corpus, options.every), options.first, None):
+            path, passes, spirv = Path(folder) / "module.spv", [], item.spirv
+            if options.optimise is not None:
+                passes = optimised.choose(random.Random(f"{options.optimise}/{item.name}"))
+                changed = optimised.optimised(spirv, passes)
+                if changed is None:
+                    counts["not optimised"] += 1
+                    continue
+                spirv = changed
+            path.write_bytes(spirv)
             result, message = compare_one(path)
             counts[result] += 1
             if options.differing and not result.startswith("same"):
-                print(f"{item.name} ({item.source}): {result}: {message[:300]}", flush=True)
+                print(f"{item.name} ({item.source}) {' '.join(passes)}: {result}: {message[:300]}", flush=True)
     compare_one.close()
     for result, count in counts.most_common():
         print(f"{count:5} {result}")
