@@ -15,7 +15,7 @@ from tvm_webgpu.codegen.wgsl.types import Array, Matrix, Scalar, Struct, Type, V
 from tvm_webgpu.errors import UnsupportedError
 
 MAX_SIZE = 1 << 30  # bytes of a type; naga's limit
-MAX_PARTS = 1 << 16  # of a constant written out
+MAX_PARTS = (1 << 16) - 1  # of a constant written out, and of an array outside of storage buffers; Tint's limit
 
 
 class Declarations:
@@ -80,6 +80,16 @@ class Declarations:
         """Refuses a type whose size in bytes naga does not take."""
         if size > MAX_SIZE:
             raise UnsupportedError(f"{describe(type)} of more than {MAX_SIZE >> 30} GiB")
+
+    def limit_parts(self, type: Type) -> None:
+        """Refuses a type with an array too long for memory other than a storage buffer."""
+        if isinstance(type, Array):
+            if (type.length or 0) > MAX_PARTS:
+                raise UnsupportedError(f"{describe(type)} with {type.length} elements outside of storage buffers")
+            self.limit_parts(type.elem)
+        elif isinstance(type, Struct):
+            for member in type.members:
+                self.limit_parts(member)
 
     def padding_struct(self, array: Array, tree: Tree = None) -> str:
         """The name of the struct that pads an array's elements to its stride."""

@@ -177,6 +177,7 @@ class FunctionWriter(SubgroupInstructions):
             raise invalid(inst, "a variable whose size is not known")
         if inst.id not in self.usage.count:
             return
+        self.d.limit_parts(type.pointee)
         name = self.names.make(self.m.names.get(inst.id, ""), "v")
         self.places[inst.id] = Place(name, type.pointee, None, inst.id, frozenset([inst.id]))
         start = ""
@@ -219,8 +220,15 @@ class FunctionWriter(SubgroupInstructions):
 
     def nested(self, seq: Seq) -> None:
         self.indent += 1
-        self.sequence(seq)
+        self._scope(seq)
         self.indent -= 1
+
+    def _scope(self, seq: Seq) -> None:
+        """Writes a sequence; what still waits of it then is an operand that nothing has read, and ends with it."""
+        before = set(self.pending)
+        self.sequence(seq)
+        for id in self.pending.keys() - before:
+            del self.pending[id]
 
     def give_back(self, end: Instruction) -> None:
         result = self.function.type.result
@@ -339,7 +347,7 @@ class FunctionWriter(SubgroupInstructions):
                 if phi.id in self.usage.live:
                     self.block = None
                     self.define(phi, Expr(self.hoisted[-phi.id], reads=frozenset([-phi.id])), keep=True)
-        self.sequence(node.body)
+        self._scope(node.body)
         if node.continuing is not None:
             self.emit("continuing {")
             self.indent += 1

@@ -91,10 +91,11 @@ class MemoryInstructions(RawMemory):
             made = self.raw_length(place, inst.args[1], inst)
             self.define(inst, self.cast(made, types.U32, self.result_type(inst)))
             return
-        if place.root not in self.t.variables.unwrapped or not isinstance(place.type, types.Struct):
-            place = self.step(place, inst.args[1], Expr(""), inst)
-        elif inst.args[1] != 0:
-            raise invalid(inst, "no such member")
+        if not isinstance(place.type, types.Struct):
+            raise invalid(inst, "the pointer is to no struct")
+        place = self.step(place, inst.args[1], Expr(""), inst, first=True)
+        if not isinstance(place.type, types.Array) or place.type.length is not None:
+            raise invalid(inst, "the member is no runtime array")
         made = Expr(f"arrayLength(&{place.text})")
         self.define(inst, self.cast(made, types.U32, self.result_type(inst)))
 

@@ -97,7 +97,8 @@ def _test(function: Function, header: Block, preds: dict[int, list[int]]) -> _Te
     leave, at, blocks, body = header.merge.args[0], header, list[int](), list(header.body)
     while at.end is not None and at.end.op == "Branch":
         target = at.end.args[0]
-        if preds[target] != [at.label] or target in header.merge.args[:2] or function.blocks[target].phis:
+        outside = (*header.merge.args[:2], header.label)  # an unreachable loop may lead back without a test
+        if preds[target] != [at.label] or target in outside or function.blocks[target].phis:
             return None
         at = function.blocks[target]
         blocks.append(target)

@@ -128,9 +128,10 @@ class RawMemory(WideInstructions):
         part = self.step(place, member, Expr(str(member)), inst)
         raw = part.raw
         assert raw is not None
-        if not isinstance(part.type, types.Array) or not part.type.stride or raw.uniform or raw.terms:
+        array = part.type if isinstance(part.type, types.Array) else None
+        if array is None or array.length is not None or not array.stride or raw.uniform or raw.terms:
             raise invalid(inst, "the member is no runtime array")
-        stride = part.type.stride
+        stride = array.stride
         if stride % 4 == 0 and raw.constant % 4 == 0:
             total, start, stride = f"arrayLength(&{place.text})", raw.constant // 4, stride // 4
         else:

@@ -130,6 +130,10 @@ class SubgroupInstructions(MemoryInstructions):
         array = self.place(pointer, inst, found.indices[:-1])
         if not isinstance(array.type, types.Array) or array.type.elem != type.elem or array.raw is not None:
             raise unsupported(inst, f"a matrix in {describe(array.type)}", "use an array of the matrix's components")
+        row = type.rows if layout else type.columns
+        known = self.t.constants.integer(rest[1])
+        if known is not None and known < row:
+            raise unsupported(inst, f"the stride {known}: rows of {row} elements that overlap")
         offset, stride = (self.index(id, inst, True) for id in (found.indices[-1], rest[1]))
         return array, offset, (_LAYOUTS[layout], stride)
 

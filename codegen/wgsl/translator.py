@@ -279,7 +279,13 @@ class Translator:
         texts: list[str] = []
         for param, id in zip(callee.params, inst.args[1:]):
             type = m.type_of(param.id, param)
-            if m.type_of(id, inst) != type and not isinstance(type, types.Pointer):
+            given = m.type_of(id, inst)
+            if isinstance(type, types.Pointer):
+                # The pointee is looked at by those who use it: a block may be declared twice.
+                fits = isinstance(given, types.Pointer) and given.storage == type.storage
+            else:
+                fits = given == type
+            if not fits:
                 raise invalid(inst, "an argument's type differs from the parameter's")
             if not isinstance(type, types.Pointer):
                 texts.append(writer.operand(id, inst).text)

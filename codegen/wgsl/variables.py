@@ -8,7 +8,7 @@ from typing import Literal
 
 from tvm_webgpu.codegen.wgsl import module, types
 from tvm_webgpu.codegen.wgsl.constants import Constants
-from tvm_webgpu.codegen.wgsl.declare import Declarations
+from tvm_webgpu.codegen.wgsl.declare import MAX_PARTS, Declarations
 from tvm_webgpu.codegen.wgsl.interface import Binding, Options, PushConstants, PushMember
 from tvm_webgpu.codegen.wgsl.layout import round_up
 from tvm_webgpu.codegen.wgsl.memory import Memory, subtree
@@ -91,6 +91,7 @@ class Variables:
     def _memory(self, inst: Instruction, pointer: types.Pointer) -> Place:
         """A variable of the workgroup or of one invocation."""
         d, workgroup = self.declarations, pointer.storage == "Workgroup"
+        d.limit_parts(pointer.pointee)
         name = self.names.make(self.module.names.get(inst.id, ""), "shared_" if workgroup else "state")
         start = ""
         if len(inst.args) > 1 and not workgroup:
@@ -131,6 +132,8 @@ class Variables:
         block = self._block(inst, pointer)
         if id in self.raw:
             return self._raw_buffer(inst, block, (group, binding))
+        if not self._is_storage(id):
+            d.limit_parts(block)
         tree = self.memory.trees.get(id)
         name = self.names.make(m.names.get(id, "") or m.names.get(block.id, ""), "buffer")
         written = id in self.memory.written or tree is not None
@@ -223,6 +226,8 @@ class Variables:
         name = self.names.make(m.names.get(id, "") or m.names.get(block.id, ""), "buffer")
         size = round_up(max(self.declarations.layout.extent(b) for b in blocks), 4 if storage else 16)
         self.declarations.limit(block, size)
+        if not storage and size // 16 > MAX_PARTS:
+            raise unsupported(inst, f"a uniform buffer of {size} bytes addressed as words")
         elem = "atomic<u32>" if atomic else "u32"
         type = f"array<{elem}>" if storage else f"array<vec4u, {size // 16}>"
         self._bind(id, at, name, type, written or atomic, size)
@@ -242,6 +247,7 @@ class Variables:
             raise unsupported(inst, f"an immediate with {d.layout.problem(block, False)}", "make it a uniform")
         name = self.names.make(self.module.names.get(id, ""), "args")
         d.limit(block, d.layout.extent(block))
+        d.limit_parts(block)
         text = f"array<vec4u, {-(-d.layout.extent(block) // 16)}>" if raw else self._type(id, block)
         self._push = id, f"{name}: {text};\n"
         return Place(name, block, None, id, raw=Raw(True) if raw else None)

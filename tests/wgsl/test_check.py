@@ -39,6 +39,13 @@ OpDecorate %buffer Binding 0
 %buffer = OpVariable %at_block StorageBuffer
 %f1 = OpConstant %float 1
 %main_t = OpTypeFunction %void
+%takes_t = OpTypeFunction %void %in_function
+%takes = OpFunction %void None %takes_t
+%given = OpFunctionParameter %in_function
+%start = OpLabel
+OpStore %given %c1
+OpReturn
+OpFunctionEnd
 %main = OpFunction %void None %main_t
 %entry = OpLabel
 %local = OpVariable %in_function Function
@@ -65,6 +72,8 @@ WRONG = {
     "%made = OpCompositeExtract %uint %x 1",
     "a carry of floats": "%x = OpIAddCarry %split %u %u\n%made = OpCompositeExtract %uint %x 1",
     "a shuffle of scalars": "%made = OpVectorShuffle %uint2 %u %u 0 1",
+    "the length of no array": "%made = OpArrayLength %uint %buffer 0",
+    "a pointer to other memory": "%done = OpFunctionCall %void %takes %place\n%made = OpIAdd %uint %u %u",
     "a part that is not there": "%made = OpCompositeExtract %uint %v 2",
 }
 
@@ -78,6 +87,14 @@ def test_wrong_types_are_refused(body: str) -> None:
 def test_right_types_are_not() -> None:
     body = "%x = OpIAddCarry %pair %u %u\n%made = OpCompositeExtract %uint %x 1"
     assert "buffer" in wgsl.translate(spirv_tools.assemble(MODULE.format(body))).text
+
+
+def test_an_operand_that_nothing_reads_ends_with_its_block() -> None:
+    arm = "OpSelectionMerge %{0} None\nOpBranchConditional %b %{1} %{0}\n"
+    arm += "%{1} = OpLabel\n{2}\nOpBranch %{0}\n%{0} = OpLabel"
+    scope = "%unread = OpIMul %uint %u %u\nOpMemoryBarrier %unread %c0"
+    body = f"{arm.format('after', 'inside', scope)}\n{arm.format('end', 'next', '')}\n%made = OpIAdd %uint %u %c1"
+    assert "*" not in wgsl.translate(spirv_tools.assemble(MODULE.format(body))).text
 
 
 def test_every_result_is_checked() -> None:

@@ -1,5 +1,7 @@
 """What is too deep for WGSL or for us ends in a typed error that says so, quickly and without recursion."""
 
+from pathlib import Path
+
 import pytest
 from tvm_webgpu import spirv_tools
 from tvm_webgpu.codegen import wgsl
@@ -69,3 +71,27 @@ def test_deep_enough() -> None:
     assert wgsl.translate(spirv_tools.assemble(nested_selections(90))).text
     assert wgsl.translate(spirv_tools.assemble(nested_calls(30))).text
     assert wgsl.translate(spirv_tools.assemble(long_chain(5000))).text
+
+
+@pytest.mark.parametrize("storage", ["Function", "Private", "Workgroup"])
+def test_arrays_too_long_for_memory_that_is_no_buffer(storage: str) -> None:
+    types = f"%c = OpConstant %uint 65536\n%long = OpTypeArray %uint %c\n%at = OpTypePointer {storage} %long\n"
+    types += f"%part = OpTypePointer {storage} %uint\n"
+    variable = f"%v = OpVariable %at {storage}\n"
+    outside, inside = ("", variable) if storage == "Function" else (variable, "")
+    body = f"%main = OpFunction %void None %main_t\n%entry = OpLabel\n{inside}%p = OpAccessChain %part %v %c1\n"
+    text = HEAD + types + outside + body + "OpStore %p %c1\nOpReturn\nOpFunctionEnd"
+    with pytest.raises(UnsupportedError, match="65536 elements outside of storage buffers"):
+        wgsl.translate(spirv_tools.assemble(text))
+
+
+def test_a_loop_around_the_entry_without_a_test() -> None:
+    head = "%main = OpFunction %void None %main_t\n%entry = OpLabel\nOpLoopMerge %m %n None\nOpBranch %a\n"
+    rest = "%a = OpLabel\nOpBranch %entry\n%n = OpLabel\nOpUnreachable\n%m = OpLabel\nOpReturn\nOpFunctionEnd"
+    assert "loop {" in wgsl.translate(spirv_tools.assemble(f"{HEAD}{head}{rest}")).text
+
+
+def test_rows_of_a_subgroup_matrix_that_overlap() -> None:
+    text = (Path(__file__).parent / "subgroup_matrix.spvasm").read_text()
+    with pytest.raises(UnsupportedError, match="rows of 16 elements that overlap"):
+        wgsl.translate(spirv_tools.assemble(text.replace("OpConstant %uint 64", "OpConstant %uint 2")))
