@@ -12,7 +12,7 @@ from tvm import s_tir, tirx
 from tvm.target import Target
 from tvm_webgpu.errors import UnsupportedError
 
-from . import attention, direct, opaque, pooled, rows, rule_product, transpose, windows
+from . import attention, direct, opaque, pooled, rows, rule_product, start, transpose, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 from .verify import verify
@@ -26,6 +26,7 @@ Rule = Callable[[tirx.PrimFunc, Limits], s_tir.Schedule | tirx.PrimFunc]
 
 # Tried in this order; the first whose result passes `verify` wins. The last two fit everything.
 RULES: tuple[tuple[str, Rule], ...] = (
+    ("start", start.schedule),
     ("product", rule_product.schedule),
     ("pooled", pooled.schedule),
     ("attention", attention.schedule),

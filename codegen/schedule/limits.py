@@ -25,6 +25,8 @@ class Limits:
     subgroup_matrix: bool = False
     # Whether the "GPU" is a program on the CPU: loads cost much, arithmetic and registers little, barriers most.
     software: bool = False
+    # Whether kernels are only to begin with: small, so that a driver compiles them soon, however slowly they run.
+    start: bool = False
 
     @staticmethod
     def of(target: Target) -> Limits:
@@ -36,4 +38,5 @@ class Limits:
             cores=int(attrs.get("feature.cores", 132)),
             subgroup_matrix=bool(attrs.get("feature.subgroup_matrix", False)),
             software=bool(attrs.get("feature.software", False)),
+            start=bool(attrs.get("feature.start", False)),
         )

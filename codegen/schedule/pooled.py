@@ -19,7 +19,7 @@ from tvm import s_tir, tirx
 from . import gemm
 from .axis import divides
 from .blocks import PRIMITIVE_ERRORS, NotApplicable, inline_injective, kinds, open_schedule
-from .builder import i64
+from .builder import Kernel, i64
 from .gemm import Tile
 from .limits import Limits
 from .nest import flatten, loads_of, offset_of, substitute
@@ -181,12 +181,17 @@ class _Body(gemm.Body):
                     kernel.store(own, 0, kernel.load(own, 0) + value)
 
     def _store_sum(self, y: tirx.Expr, parts: list[tirx.Expr]) -> None:
-        kernel, product, pooled = self.kernel, self.product, self.pooled
+        kernel = self.kernel
         total = kernel.alloc("total", "float32", 1, "local")
         kernel.store(total, 0, parts[0])
         for part in parts[1:]:
             kernel.store(total, 0, kernel.load(total, 0) + part)
-        values = {**product.s.decode(self.s), **product.y.decode(y)}
-        value = flatten(kernel, pooled.finish(kernel.load(total, 0)), values)
-        offset = offset_of(pooled.store_buffer, [substitute(i, values) for i in pooled.store_indices])
-        kernel.store(kernel.flat(pooled.store_buffer), kernel.simplify(offset), value)
+        store_total(kernel, self.pooled, self.s, y, kernel.load(total, 0))
+
+
+def store_total(kernel: Kernel, pooled: Pooled, s: tirx.Expr, y: tirx.Expr, total: tirx.Expr) -> None:
+    """Stores the sum of a row, after the elementwise work on it."""
+    values = {**pooled.product.s.decode(s), **pooled.product.y.decode(y)}
+    value = flatten(kernel, pooled.finish(total), values)
+    offset = offset_of(pooled.store_buffer, [substitute(i, values) for i in pooled.store_indices])
+    kernel.store(kernel.flat(pooled.store_buffer), kernel.simplify(offset), value)

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 from tvm import tirx
 
-from . import rule_product, windows
+from . import rule_product, start, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 
@@ -16,7 +16,7 @@ def signature(func: tirx.PrimFunc, limits: Limits) -> Hashable | None:
 
     None where nothing is known of the function: its schedule may be another for every size.
     """
-    for kind in (_product, _window):
+    for kind in (start.signature, _product, _window):
         try:
             return kind(func, limits)
         except (NotApplicable, *PRIMITIVE_ERRORS):

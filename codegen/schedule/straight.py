@@ -9,7 +9,8 @@ worth its compilation, and there is no barrier. Tiles are numbered along one axi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tvm
@@ -69,24 +70,32 @@ def write(product: Product, plan: Straight, limits: Limits) -> tirx.PrimFunc:
         raise NotApplicable(f"{plan} is too large for a workgroup")
     kernel = Kernel()
     tiles_y, tiles_x = ceil_div(product.y.extent, plan.rows), ceil_div(product.x.extent, plan.cols)
-    tiles = kernel.simplify(i64(tiles_y) * tiles_x * product.s.extent)
-    whole = isinstance(tiles, tirx.IntImm) and int(tiles) % plan.threads == 0
-    with (
-        kernel.threads("blockIdx.x", ceil_div(tiles, plan.threads)) as block,
-        kernel.threads("threadIdx.x", plan.threads) as thread,
-    ):
-        tile = kernel.let("tile", block * plan.threads + thread)
-        with kernel.when(True if whole else tile < tiles):
-            kernel.know(tile, tiles)
-            tile_x = kernel.let("tile_x", tvm.tirx.floormod(tile, i64(tiles_x)))
-            rest = kernel.let("rest", tvm.tirx.floordiv(tile, i64(tiles_x)))
-            tile_y = kernel.let("tile_y", tvm.tirx.floormod(rest, i64(tiles_y)))
-            s = kernel.let("s", tvm.tirx.floordiv(rest, i64(tiles_y)))
-            _Body(kernel, product, plan, s, tile_y * plan.rows, tile_x * plan.cols).write()
+    with numbered(kernel, i64(tiles_y) * tiles_x * product.s.extent, plan.threads) as tile:
+        tile_x = kernel.let("tile_x", tvm.tirx.floormod(tile, i64(tiles_x)))
+        rest = kernel.let("rest", tvm.tirx.floordiv(tile, i64(tiles_x)))
+        tile_y = kernel.let("tile_y", tvm.tirx.floormod(rest, i64(tiles_y)))
+        s = kernel.let("s", tvm.tirx.floordiv(rest, i64(tiles_y)))
+        body = Body(kernel, product, plan, s, tile_y * plan.rows, tile_x * plan.cols)
+        body.store(body.sums())
     return product.func.with_body(kernel.finish())
 
 
-class _Body:
+@contextlib.contextmanager
+def numbered(kernel: Kernel, count: tirx.Expr, threads: int) -> Iterator[tirx.Expr]:
+    """A thread for each of so many tiles, along one axis; gives the tile's number."""
+    count = kernel.simplify(count)
+    whole = isinstance(count, tirx.IntImm) and int(count) % threads == 0
+    with (
+        kernel.threads("blockIdx.x", ceil_div(count, threads)) as block,
+        kernel.threads("threadIdx.x", threads) as thread,
+    ):
+        tile = kernel.let("tile", block * threads + thread)
+        with kernel.when(True if whole else tile < count):
+            kernel.know(tile, count)
+            yield tile
+
+
+class Body:
     """The statements of one thread."""
 
     def __init__(
@@ -104,8 +113,8 @@ class _Body:
         self.source_y = Source(kernel, product, product.operand_y, product.y, s, plan.rows, 1)
         self.source_x = Source(kernel, product, product.operand_x, product.x, s, plan.cols, 1)
 
-    def write(self) -> None:
-        """Sums over k, and the store."""
+    def sums(self) -> list[tirx.Buffer]:
+        """Sums over k: row by row registers of a vector or, where the columns are no whole vectors, of one result."""
         kernel, plan, acc, width = self.kernel, self.plan, self.product.accumulator, self.width
         zero = tirx.const(0, acc)
         count = plan.rows * (plan.cols // width)
@@ -123,7 +132,7 @@ class _Body:
                     held = sums[i * (plan.cols // width) + j]
                     other = _together(xs[j * width : (j + 1) * width])
                     kernel.store(held, 0, scale * other + kernel.load(held, 0, width), width)
-        self._store(sums)
+        return sums
 
     def _loader(self, source: Source, first: tirx.Expr, count: int) -> Callable[[tirx.Expr], list[tirx.Expr]]:
         """What gives the operand's values at `count` places from `first`, as scalars of the accumulator's dtype."""
@@ -138,7 +147,8 @@ class _Body:
         places = [source.apart(first + i) for i in range(count)]
         return lambda k: [kernel.let("v", cast(source.scalar_apart(place, k), acc)) for place in places]
 
-    def _store(self, sums: list[tirx.Buffer]) -> None:
+    def store(self, sums: list[tirx.Buffer]) -> None:
+        """Stores what `sums` gave."""
         kernel, product, plan, width = self.kernel, self.product, self.plan, self.width
         whole_y, whole_x = divides(plan.rows, product.y.extent), divides(plan.cols, product.x.extent)
         for i in range(plan.rows):

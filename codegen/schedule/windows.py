@@ -81,7 +81,7 @@ def schedule(func: tirx.PrimFunc, limits: Limits, params: Window | None = None) 
     """Raises NotApplicable where the function is not one reduction over small windows of planes."""
     work, chosen = choose(func, limits)
     kernel = Kernel()
-    _write(kernel, work, params or chosen)
+    write(kernel, work, params or chosen)
     return func.with_body(kernel.finish()).with_attr("tvm_webgpu.plan", str(params or chosen))
 
 
@@ -124,7 +124,8 @@ def _plane(nest: Nest) -> tuple[Axis, tirx.Expr, tirx.Expr]:
     return Axis(nest.spatial.iterators[: wide[-2]]), height, width
 
 
-def _write(kernel: Kernel, work: direct.Work, plan: Window) -> None:
+def write(kernel: Kernel, work: direct.Work, plan: Window, unroll: int = MAX_STEPS * 64) -> None:
+    """Emits the kernel; sums of up to `unroll` steps, times results, are written out."""
     outer, height, width = _plane(work.nest)
     inner = work.nest.spatial.iterators[len(outer.iterators) :]
     across = kernel.simplify(tvm.tirx.floordiv(width, i64(plan.cols)))
@@ -152,4 +153,4 @@ def _write(kernel: Kernel, work: direct.Work, plan: Window) -> None:
                 return place
 
             places = tuple(run(i) for i in range(plan.rows))
-            direct.reduce(kernel, work, direct.Groups(own, tiles, plan.cols, places), MAX_STEPS * 64)
+            direct.reduce(kernel, work, direct.Groups(own, tiles, plan.cols, places), unroll)

@@ -21,6 +21,8 @@ from tvm_webgpu.param_storage import STORAGES, Stored, store
 MANIFEST = "manifest.json"
 BASELINE = "baseline"
 """What the package itself is called beside its variants."""
+START = "start"
+"""The variant to begin with: its kernels are compiled soon by drivers, and slow. No device is given it for good."""
 
 Dim = int | str
 Json = dict[str, Any]
@@ -127,7 +129,7 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Variant:
-    """The same model for more capable devices."""
+    """The same model for more capable devices, or, named START, to begin with."""
 
     name: str
     package: Package
@@ -137,7 +139,8 @@ class Variant:
 class Package:
     """A model ready to run. `features` and `limits` are WebGPU's; `producer` names the versions that made it.
 
-    `variants` hold the same entries for more capable devices, best first. `compressed` packages have files in gzip.
+    `variants` hold the same entries for more capable devices, best first, and for the time until a driver has compiled
+    their kernels (START). `compressed` packages have files in gzip.
     """
 
     name: str
@@ -209,6 +212,8 @@ class Package:
         for variant in variants:
             if _signatures(variant.package) != _signatures(self):
                 raise InputError(f"variant {variant.name!r} has other entries, inputs or outputs than {self.name!r}")
+            if variant.name == START and not can_start(variant.package, self):
+                raise InputError(f"variant {START!r} has other parameters than {self.name!r}, or state, or needs more")
         return replace(self, variants=tuple(variants))
 
     def files(self) -> dict[str, bytes]:
@@ -256,7 +261,7 @@ class Package:
 
     @staticmethod
     def requirements(directory: str | os.PathLike[str]) -> tuple[Requirements, ...]:
-        """What each variant in a folder requires, best first, the baseline last. Reads the manifest only."""
+        """What each variant in a folder requires, best first, the baseline and START last. Reads the manifest only."""
         from tvm_webgpu.package_files import requirements
 
         return requirements(Path(directory))
@@ -271,11 +276,23 @@ def choose_variant(
     """
     offered = Package.requirements(directory)
     if wanted is None:
-        return next((each.variant for each in offered if runs(each)), BASELINE)
+        return next((each.variant for each in offered if runs(each)), BASELINE)  # which comes before START
     if wanted not in [each.variant for each in offered]:
         names = ", ".join(each.variant for each in offered)
         raise PackageError(f"the package {directory} has no variant {wanted!r}; it has {names}")
     return wanted
+
+
+def can_start(start: Package, package: Package) -> bool:
+    """Whether one can be run in place of the other at any time: on the same parameters and devices, without state."""
+    specs = [spec for entry in package.entries for spec in (*entry.inputs, *entry.outputs)]
+    return (
+        all(spec.kind != "object" for spec in specs)
+        and start.params == package.params
+        and all(a.data == b.data and a.stored == b.stored for a, b in zip(start.params, package.params))
+        and set(start.features) <= set(package.features)
+        and all(package.limits.get(name, -1) >= value for name, value in start.limits.items())
+    )
 
 
 def _stored(param: Param, storage: str) -> Param:

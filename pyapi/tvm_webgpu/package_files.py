@@ -16,6 +16,7 @@ from tvm_webgpu.errors import InputError, PackageError
 from tvm_webgpu.package import (
     BASELINE,
     MANIFEST,
+    START,
     Entry,
     Json,
     Kernel,
@@ -26,6 +27,7 @@ from tvm_webgpu.package import (
     Scalar,
     TensorSpec,
     Variant,
+    can_start,
 )
 from tvm_webgpu.param_storage import Stored
 
@@ -47,23 +49,27 @@ def write(package: Package) -> dict[str, bytes]:
     """Every file by its name, `manifest.json` last."""
     files = _Files()
     top = _manifest(package, files, "")  # first, so that shared files have its names
-    variants = []
-    for variant in package.variants:
-        path = f"manifest-{variant.name}.json"
-        manifest = _dump(_manifest(variant.package, files, f"{variant.name}-")).encode()
-        files.content[path] = manifest
-        variants.append(
-            {
-                "name": variant.name,
-                "requires": _requires(variant.package),
-                "manifest": path,
-                "bytes": len(manifest),
-                "sha256": _sha256(manifest),
-            }
-        )
-    if variants:
-        top["variants"] = variants
+    manifests = [(variant, _manifest(variant.package, files, f"{variant.name}-")) for variant in package.variants]
+    for variant, manifest in manifests:
+        if variant.name == START:
+            record = _add_manifest(files, START, manifest)
+            for other, named in [(package, top), *((each.package, content) for each, content in manifests)]:
+                if other is not variant.package and can_start(variant.package, other):
+                    named["start"] = record
+    others = [(variant, manifest) for variant, manifest in manifests if variant.name != START]
+    if others:
+        top["variants"] = [
+            {"name": each.name, "requires": _requires(each.package), **_add_manifest(files, each.name, manifest)}
+            for each, manifest in others
+        ]
     return {**files.content, MANIFEST: _dump(top).encode()}
+
+
+def _add_manifest(files: _Files, variant: str, manifest: Json) -> Json:
+    """Puts a variant's manifest among the files; gives its record."""
+    path, content = f"manifest-{variant}.json", _dump(manifest).encode()
+    files.content[path] = content
+    return {"manifest": path, "bytes": len(content), "sha256": _sha256(content)}
 
 
 @dataclass
@@ -211,7 +217,7 @@ def _shard(params: Sequence[Param]) -> tuple[dict[str, bytes], list[tuple[str, i
 
 
 def requirements(root: Path) -> tuple[Requirements, ...]:
-    """What each variant requires, best first, the baseline last."""
+    """What each variant requires, best first, the baseline last, and behind it START, which asks for no more."""
     manifest = _read_manifest(root, MANIFEST)
     try:
         return tuple(
@@ -219,6 +225,7 @@ def requirements(root: Path) -> tuple[Requirements, ...]:
             for name, requires in [
                 *((each["name"], each["requires"]) for each in manifest.get("variants", ())),
                 (BASELINE, manifest["requires"]),
+                *([(START, manifest["requires"])] if "start" in manifest else []),
             ]
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -230,6 +237,8 @@ def read(root: Path, variant: str | None = None) -> Package:
     manifest = _read_manifest(root, MANIFEST)
     try:
         records = {each["name"]: each for each in manifest.get("variants", ())}
+        if "start" in manifest:
+            records[START] = manifest["start"]
         if variant not in (None, BASELINE, *records):
             raise PackageError(f"{root} has no variant {variant!r}; it has {', '.join([BASELINE, *records])}")
         if variant in records:

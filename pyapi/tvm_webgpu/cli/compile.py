@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME[=ITEM,...]",
         help="also compile for devices that can more, best first; a runtime loads the first that its device runs: f16, "
-        "subgroups, subgroup_matrix, limits, software, or e.g. fast=f16,mixed_precision,threads=512 (repeatable)",
+        "subgroups, subgroup_matrix, limits, software, or e.g. fast=f16,mixed_precision,threads=512; start: kernels "
+        "that drivers compile soon, to answer with until the others are ready (repeatable)",
     )
     parser.add_argument(
         "--compress", action="store_true", help="compress files with gzip, for servers that do not do it themselves"

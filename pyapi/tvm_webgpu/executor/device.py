@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import wgpu
 
 from tvm_webgpu.errors import DeviceError, PackageError
-from tvm_webgpu.package import BASELINE, Package, Requirements, choose_variant
+from tvm_webgpu.package import BASELINE, START, Package, Requirements, choose_variant
 
 FEATURES = {"subgroups": "subgroup"}
 """WebGPU's feature names that wgpu spells otherwise."""
@@ -102,7 +102,8 @@ def choose_package(
         return name, Package.load(package, name)
     variants = {variant.name: variant.package for variant in package.variants} | {BASELINE: package}
     if wanted is None:
-        return next((item for item in variants.items() if not lacks(item[1], offered)), (BASELINE, package))
+        lasting = [(name, each) for name, each in variants.items() if name != START]
+        return next((item for item in lasting if not lacks(item[1], offered)), (BASELINE, package))
     if wanted not in variants:
         raise PackageError(f"package {package.name!r} has no variant {wanted!r}; it has {', '.join(variants)}")
     return wanted, variants[wanted]

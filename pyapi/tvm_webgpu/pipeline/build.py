@@ -13,7 +13,7 @@ from tvm.target import Target
 
 import tvm_webgpu
 from tvm_webgpu.errors import InputError, InvalidModuleError, UnsupportedError
-from tvm_webgpu.package import Entry, Package, Variant
+from tvm_webgpu.package import START, Entry, Package, Variant, can_start
 from tvm_webgpu.pipeline import graph
 from tvm_webgpu.pipeline.cache import Cache, default_folder
 from tvm_webgpu.pipeline.frontends import load_model
@@ -67,8 +67,8 @@ def compile(
         to be fast.
     variants: more forms of the model in the same package, best first, of which a runtime loads the first that its
         device can run: "f16", "subgroups", "subgroup_matrix", "limits", "software" (for adapters that are programs on
-        the CPU), or "NAME=f16,mixed_precision,threads=512" (pipeline/variants.py). One in which nothing differs is left
-        out.
+        the CPU), or "NAME=f16,mixed_precision,threads=512" (pipeline/variants.py). "start" is run until the driver has
+        compiled the one that is chosen. One in which nothing differs is left out, and "start" of a model with state.
     cache: keep compiled kernels on disk (docs/compiling.md) and use what is kept.
     progress: called with (phase, steps done, steps in all).
 
@@ -87,15 +87,28 @@ def compile(
     package = _build(imported, resolved, mixed_precision, kernels, report)
     built = [
         Variant(
-            spec.name, _build(imported, spec.target(resolved), spec.mixed_precision, kernels, report.within(spec.name))
+            spec.name,
+            _build(
+                imported,
+                spec.target(resolved),
+                spec.mixed_precision or (spec.name == START and mixed_precision),  # on the same parameters
+                kernels,
+                report.within(spec.name),
+            ),
         )
         for spec in specs
     ]
-    different = [variant for variant in built if not _same(variant.package, package)]
+    different = [variant for variant in built if _is_of_use(variant, package)]
     for variant in built:
         if variant not in different:
             LOG.warning("variant %s is left out: the model has no use for it", variant.name)
     return package.with_variants(different)
+
+
+def _is_of_use(variant: Variant, package: Package) -> bool:
+    if variant.name == START and not can_start(variant.package, package):
+        return False  # what a model keeps between calls can't be handed over
+    return not _same(variant.package, package)
 
 
 def _same(a: Package, b: Package) -> bool:
