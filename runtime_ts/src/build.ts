@@ -10,7 +10,7 @@ import { Host } from "./host.ts";
 import { compileKernels, warmUp } from "./kernels.ts";
 import { contentBytes, fileOf, type Manifest, type PackageFile } from "./manifest.ts";
 import { loadParams } from "./params.ts";
-import type { Meter, Phase } from "./progress.ts";
+import type { Phase, Tally } from "./progress.ts";
 import { abortable, Turns } from "./queue.ts";
 import type { Session } from "./session.ts";
 
@@ -30,10 +30,12 @@ export interface Materials {
   readonly manifest: Manifest;
   readonly downloads: Downloads;
   readonly code: Code;
-  readonly meter: Meter;
+  readonly meter: Tally;
   readonly print: (line: string) => void;
   /** Whether to use every shader once before the first run does. */
   readonly warm: boolean;
+  /** A session at work, whose parameters the new one shares. */
+  readonly beside?: Session;
 }
 
 /** The files that running needs. */
@@ -52,7 +54,7 @@ export function workOf(manifest: Manifest): Record<Phase, number> {
 }
 
 /** Starts to fetch and compile the wasm, and to fetch the kernels. */
-export function loadCode(manifest: Manifest, downloads: Downloads, meter: Meter): Code {
+export function loadCode(manifest: Manifest, downloads: Downloads, meter: Tally): Code {
   const wasm = fileOf(manifest, "wasm");
   const kernels = downloads.whole(fileOf(manifest, "kernels"));
   const module = downloads.whole(wasm).then(async (bytes) => {
@@ -77,7 +79,7 @@ export function loadCode(manifest: Manifest, downloads: Downloads, meter: Meter)
 export async function buildSession(
   device: GPUDevice, ownsDevice: boolean, materials: Materials, times: Times, signal: AbortSignal,
 ): Promise<Session> {
-  const { manifest, code, meter, print, warm } = materials;
+  const { manifest, code, meter, print, warm, beside } = materials;
   const start = performance.now();
   const timed = async <T>(part: keyof Times, work: Promise<T>): Promise<T> => {
     const value = await work;
@@ -87,37 +89,46 @@ export async function buildSession(
   const scope = new Scope(signal);
   try {
     const buffers = scope.own(new Buffers(device));
-    const shards: GPUBuffer[] = [];
-    const [module, kernels, values] = await abortable(Promise.all([
+    const shards = [...beside?.shards ?? []];
+    const [module, kernels, params] = await abortable(Promise.all([
       timed("wasm", code.module),
       timed("kernels", code.kernels.then(async (text) => {
         const onCompiled = (bytes: number): void => { meter.add("compile", bytes); };
-        const compiled = await compileKernels(device, manifest.kernels, text, onCompiled);
+        const compiled = await compileKernels(device, manifest.kernels, text, onCompiled, beside !== undefined);
         if (warm) await warmUp(device, compiled);
         return compiled;
       })),
-      timed("params", allParams(device, buffers, materials, (buffer) => {
-        shards.push(buffer);
-        return scope.own(buffer);
-      })),
+      timed("params", beside ? Promise.resolve(sharedParams(beside, buffers)) :
+        allParams(device, buffers, materials, (buffer) => {
+          shards.push(buffer);
+          return scope.own(buffer);
+        })),
     ]), signal);
     const { value: commands, checked } = guarded(device, "preparing", () => new Commands(device, buffers, kernels));
     scope.own(commands);
     await checked;
     const host = await Host.create(module, buffers, commands, print);
     await guarded(device, "binding parameters", () => {
-      host.bindParams(values);
+      host.bindParams(params);
       commands.submit();
     }).checked;
     signal.throwIfAborted();
     times.session = performance.now() - start;
-    return { manifest, device, ownsDevice, buffers, commands, host, shards };
+    return { manifest, device, ownsDevice, buffers, commands, host, params, shards };
   } catch (error) {
     scope.destroy();
     throw error;
   } finally {
     scope.leave();
   }
+}
+
+function sharedParams(beside: Session, buffers: Buffers): Session["params"] {
+  return beside.params.map((value) => {
+    if (value.kind !== "tensor") return value;
+    const { buffer, offset, bytes } = beside.buffers.get(value.handle);
+    return { ...value, handle: buffers.view(buffer, offset, bytes) };
+  });
 }
 
 async function allParams(

@@ -3,7 +3,7 @@ import type { PackageCache } from "./cache.ts";
 import { messageOf, PackageError } from "./errors.ts";
 import { chunksOf, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { contentBytes, PIECE_BYTES, type PackageFile } from "./manifest.ts";
-import type { Meter } from "./progress.ts";
+import type { Tally } from "./progress.ts";
 import { Turns } from "./queue.ts";
 
 const TRIES = 4;
@@ -20,7 +20,7 @@ interface Piece {
 /** One package's files, for one load. */
 export class Downloads {
   readonly #source: Source;
-  readonly #meter: Meter;
+  readonly #meter: Tally;
   readonly #signal: AbortSignal;
   readonly #turns = new Turns(WRITES);
   readonly #writes: Promise<void>[] = [];
@@ -32,7 +32,7 @@ export class Downloads {
   refusal: string | undefined;
 
   /** `refusal` says why nothing more may be kept, if that is so. */
-  constructor(source: Source, cache: PackageCache | string, meter: Meter, signal: AbortSignal, refusal?: string) {
+  constructor(source: Source, cache: PackageCache | string, meter: Tally, signal: AbortSignal, refusal?: string) {
     this.#source = source;
     this.#meter = meter;
     this.#signal = signal;
@@ -131,14 +131,14 @@ export function piecesOf(file: PackageFile): Piece[] {
 class Transfer {
   readonly #source: Source;
   readonly #file: PackageFile;
-  readonly #meter: Meter;
+  readonly #meter: Tally;
   readonly #signal: AbortSignal;
   #chunks: AsyncGenerator<Bytes, void> | undefined;
   #rest: Bytes = new Uint8Array(0);
   /** Where `#rest` starts. */
   #position = 0;
 
-  constructor(source: Source, file: PackageFile, meter: Meter, signal: AbortSignal) {
+  constructor(source: Source, file: PackageFile, meter: Tally, signal: AbortSignal) {
     this.#source = source;
     this.#file = file;
     this.#meter = meter;

@@ -19,17 +19,25 @@ export interface KernelLayout {
   readonly pipeline: GPUPipelineLayout;
 }
 
-/** @throws GpuError with the compiler's messages if a kernel does not compile; PackageError if its text is missing. */
+/** What a first run has the processor to itself for, and each text, which takes this thread some milliseconds. */
+const PACE_MS = 5;
+
+/**
+ * `gently`: while others run, one text after the other is handed over.
+ *
+ * @throws GpuError with the compiler's messages if a kernel does not compile; PackageError if its text is missing
+ */
 export async function compileKernels(
-  device: GPUDevice, kernels: readonly Kernel[], text: Uint8Array, onCompiled: (bytes: number) => void,
+  device: GPUDevice, kernels: readonly Kernel[], text: Uint8Array, onCompiled: (bytes: number) => void, gently: boolean,
 ): Promise<CompiledKernel[]> {
   const layouts = new Map<string, KernelLayout>();
   const decoder = new TextDecoder();
-  return Promise.all(kernels.map(async (kernel) => {
+  return Promise.all(kernels.map(async (kernel, i) => {
     const [offset, length] = kernel.wgsl;
     if (offset + length > text.byteLength) throw new PackageError(`manifest.json: kernel "${kernel.name}" has no text`);
     const code = decoder.decode(text.subarray(offset, offset + length));
     const layout = layoutOf(device, kernel, layouts);
+    if (gently) await new Promise((resolve) => setTimeout(resolve, PACE_MS * (i + 9)));
     const pipeline = await compile(device, kernel.name, code, layout.pipeline);
     onCompiled(length);
     return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars };

@@ -7,7 +7,7 @@ import { DeviceLostError, messageOf, PackageError } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { BASELINE, parseManifest, type Manifest, type PackageFile } from "./manifest.ts";
 import { Model } from "./model.ts";
-import { Meter, type Progress } from "./progress.ts";
+import { Meter, SILENT, type Progress } from "./progress.ts";
 import { abortable } from "./queue.ts";
 import { RenewedSessions } from "./rebuild.ts";
 import type { Session } from "./session.ts";
@@ -32,6 +32,11 @@ export interface LoadOptions {
    * the tenth (default true). Extents that have names can be given: `{ batch: [1], length: [128, 512] }`.
    */
   readonly warmUp?: boolean | WarmExtents;
+  /**
+   * Whether to begin with kernels that drivers compile soon, where the package has some (default true): the tuned ones
+   * take their place between two runs, as soon as they are compiled (`Model.tuned`). False waits for those, warmed up.
+   */
+  readonly start?: boolean;
   readonly signal?: AbortSignal;
   /** Called as bytes arrive, are verified, uploaded and compiled. */
   readonly onProgress?: (progress: Progress) => void;
@@ -87,54 +92,86 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   // What the variant's own manifest requires counts, whatever the first one said of it.
   if (variant) chooseVariant({ ...manifest, variants: [] }, offered, owner);
   const manifestMs = performance.now() - start;
-
-  const meter = new Meter(workOf(manifest), options.onProgress);
-  const usable = typeof cache === "string" ? cache : await withRoom(cache, manifest);
-  const downloads = new Downloads(source, cache, meter, signal, typeof usable === "string" ? usable : undefined);
-  const print = options.onPrint ?? ((line: string) => { console.log(line); });
-  const { warmUp = true } = options;
-  const warm = warmUp !== false;
-  const code = loadCode(manifest, downloads, meter);
-  const device = "requestDevice" in offered ? await openDevice(offered, manifest.requires) : offered;
-  const deviceMs = performance.now() - start;
+  const opening = "requestDevice" in offered ? openDevice(offered, manifest.requires) : Promise.resolve(offered);
   const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
-  const session = await owning(device, options, () =>
-    buildSession(device, !options.device, { manifest, downloads, code, meter, print, warm }, times, signal));
-  const renew = (): Promise<Session> => rebuild(source, cache, options, { manifest, code, print });
+  const { warmUp = true } = options;
+  const print = options.onPrint ?? ((line: string) => { console.log(line); });
+  const ownsDevice = !options.device;
+  const warm = warmUp !== false;
+  let deviceMs = 0;
+  let first = manifest;
+  let downloads!: Downloads;
+  /** What a new device is given: the program at work. */
+  let program!: Pick<Materials, "manifest" | "code">;
+
+  const session = await owning(opening, ownsDevice, async () => {
+    if (manifest.start && options.start !== false) {
+      // With the same entries, not equal ones, a call may be taken to either.
+      first = { ...await readVariant(source, cache, manifest.start, signal), entries: manifest.entries };
+    }
+    const meter = new Meter(workOf(first), options.onProgress);
+    const usable = typeof cache === "string" ? cache : await withRoom(cache, manifest);
+    downloads = new Downloads(source, cache, meter, signal, typeof usable === "string" ? usable : undefined);
+    const code = loadCode(first, downloads, meter);
+    const device = await opening;
+    deviceMs = performance.now() - start;
+    const materials = { manifest: first, downloads, code, meter, print, warm };
+    program = materials;
+    return buildSession(device, ownsDevice, materials, times, signal);
+  });
+  const renew = async (): Promise<Session> => rebuild(source, cache, options, { ...program, print });
   const ms = { ...times, manifest: manifestMs, device: deviceMs, warmUp: 0, total: performance.now() - start };
   const report: LoadReport = {
     variant: variant?.name ?? BASELINE,
     fetchedBytes: downloads.fetched,
     cachedBytes: downloads.cached,
     kept: downloads.kept().then(async (refusal) => {
-      if (typeof cache !== "string") await tidy(cache, top, manifest);
+      if (typeof cache !== "string") await tidy(cache, top, [first, manifest]);
       return refusal;
     }),
     ms,
   };
-  const model = new Model(new RenewedSessions(session, options.device ? undefined : renew), report);
-  if (!warm) return model;
-  try {
-    await warmRuns(model, warmUp === true ? {} : warmUp, signal);
-  } catch (error) {
-    model.dispose();
-    signal.throwIfAborted();
-    if (error instanceof DeviceLostError) throw error;
-    // Zeros may mean nothing to it, and what stopped half way can't go on.
-    return load(source, { ...options, warmUp: false }, signal);
+  /** The tuned kernels, beside a session of those to begin with. */
+  const tune = async (beside: Session, stop: AbortSignal): Promise<Session> => {
+    const downloads = new Downloads(source, cache, SILENT, stop);
+    const code = loadCode(manifest, downloads, SILENT);
+    const materials = { manifest, downloads, code, meter: SILENT, print, warm, beside };
+    const { device } = beside;
+    const tuned = await Promise.race([buildSession(device, ownsDevice, materials, times, stop), lossOf(device)]);
+    program = materials;
+    return tuned;
+  };
+  const model = new Model(
+    new RenewedSessions(session, ownsDevice ? renew : undefined), report, first === manifest ? undefined : tune);
+  if (warmUp !== false && first === manifest) {
+    try {
+      await warmRuns(model, warmUp === true ? {} : warmUp, signal);
+    } catch (error) {
+      model.dispose();
+      signal.throwIfAborted();
+      if (error instanceof DeviceLostError) throw error;
+      // Zeros may mean nothing to it, and what stopped half way can't go on.
+      return load(source, { ...options, warmUp: false }, signal);
+    }
+    ms.warmUp = ms.total = performance.now() - start;
   }
-  ms.warmUp = ms.total = performance.now() - start;
+  model.tune();
   return model;
 }
 
 /** Destroys a device of the model's own if `work` fails. What waits for a lost device may wait for ever. */
-async function owning<T>(device: GPUDevice, options: LoadOptions, work: () => Promise<T>): Promise<T> {
+async function owning<T>(opening: Promise<GPUDevice>, owns: boolean, work: () => Promise<T>): Promise<T> {
   try {
-    return await Promise.race([work(), device.lost.then((info) => { throw deviceLost(info); })]);
+    return await Promise.race([work(), opening.then(lossOf)]);
   } catch (error) {
-    if (!options.device) device.destroy();
+    if (owns) opening.then((device) => { device.destroy(); }, () => undefined);
     throw error;
   }
+}
+
+/** Never comes, but for an error when the device is lost. */
+function lossOf(device: GPUDevice): Promise<never> {
+  return device.lost.then((info) => { throw deviceLost(info); });
 }
 
 /** How long a browser may take to start its GPU process again. */
@@ -149,12 +186,11 @@ async function rebuild(
   chooseVariant({ ...manifest, variants: [] }, adapter, "the graphics adapter that is left");
   const device = await openDevice(adapter, manifest.requires);
   const stop = new AbortController();
-  const meter = new Meter(workOf(manifest));
-  const downloads = new Downloads(source, cache, meter, stop.signal);
-  const materials: Materials = { manifest, downloads, code, meter, print, warm: options.warmUp !== false };
+  const downloads = new Downloads(source, cache, SILENT, stop.signal);
+  const materials: Materials = { manifest, downloads, code, meter: SILENT, print, warm: options.warmUp !== false };
   const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
   try {
-    return await owning(device, options, () => buildSession(device, true, materials, times, stop.signal));
+    return await owning(Promise.resolve(device), true, () => buildSession(device, true, materials, times, stop.signal));
   } catch (error) {
     stop.abort(error);
     throw error;
@@ -188,8 +224,7 @@ async function readManifest(source: Source, cache: PackageCache | string, signal
 async function readVariant(
   source: Source, cache: PackageCache | string, file: PackageFile, signal: AbortSignal,
 ): Promise<Manifest> {
-  const meter = new Meter({ download: file.bytes, verify: file.bytes, upload: 0, compile: 0 });
-  const bytes = await new Downloads(source, cache, meter, signal).whole(file);
+  const bytes = await new Downloads(source, cache, SILENT, signal).whole(file);
   return parsed(source, file.path, bytes);
 }
 
@@ -220,8 +255,9 @@ async function withRoom(cache: PackageCache, manifest: Manifest): Promise<Packag
 }
 
 /** Deletes what an earlier version of the package left. */
-async function tidy(cache: PackageCache, top: Manifest, manifest: Manifest): Promise<void> {
-  const files = [...neededFiles(manifest), ...top.variants.map(({ file }) => file)];
+async function tidy(cache: PackageCache, top: Manifest, programs: readonly Manifest[]): Promise<void> {
+  const manifests = [...top.variants.map(({ file }) => file), ...programs.flatMap(({ start }) => start ?? [])];
+  const files = [...programs.flatMap(neededFiles), ...manifests];
   const named = new Set([MANIFEST_KEY, ...files.flatMap(piecesOf).map(({ sha256 }) => sha256)]);
   for (const key of (await cache.keys?.().catch(() => [])) ?? []) {
     if (!named.has(key)) await cache.delete(key).catch(() => undefined);

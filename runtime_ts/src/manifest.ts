@@ -22,6 +22,8 @@ export interface Manifest {
   readonly kernels: readonly Kernel[];
   /** The same model for more capable devices, best first, each with a manifest of its own in the same folder. */
   readonly variants: readonly Variant[];
+  /** The manifest of the same model in kernels that drivers compile sooner: what to begin with. */
+  readonly start?: PackageFile;
 }
 
 export interface Variant {
@@ -128,6 +130,7 @@ export function parseManifest(json: unknown, path = "manifest.json"): Manifest {
     params: root.at("params").list(parseParam),
     kernels: root.at("kernels").list(parseKernel),
     variants: root.has("variants") ? root.at("variants").list(parseVariant) : [],
+    ...(root.has("start") ? { start: parseManifestFile(root.at("start")) } : {}),
   };
   checkReferences(manifest, path);
   return manifest;
@@ -158,12 +161,16 @@ function parseRequirements(requires: Field): Requirements {
 }
 
 function parseVariant(variant: Field): Variant {
-  const [path, bytes, sha256] = [variant.at("manifest"), variant.at("bytes"), variant.at("sha256")];
   return {
     name: variant.at("name").text(),
     requires: parseRequirements(variant.at("requires")),
-    file: { path: parsePath(path), role: "manifest", bytes: bytes.number(), sha256: parseDigest(sha256) },
+    file: parseManifestFile(variant),
   };
+}
+
+function parseManifestFile(record: Field): PackageFile {
+  const [path, bytes, sha256] = [record.at("manifest"), record.at("bytes"), record.at("sha256")];
+  return { path: parsePath(path), role: "manifest", bytes: bytes.number(), sha256: parseDigest(sha256) };
 }
 
 function parseFile(file: Field): PackageFile {

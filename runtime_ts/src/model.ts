@@ -2,14 +2,14 @@
 import type { Memory } from "./buffers.ts";
 import type { Bound } from "./bound.ts";
 import type { Counters } from "./commands.ts";
-import { DisposedError, InputError, TvmWebgpuError } from "./errors.ts";
+import { DisposedError, InputError, messageOf, TvmWebgpuError } from "./errors.ts";
 import type { LoadReport } from "./load.ts";
 import type { Entry, Manifest } from "./manifest.ts";
 import { profileOf, LaunchTimes, type Profile } from "./profile.ts";
 import { abortable, Turns } from "./queue.ts";
 import type { GpuResult } from "./results.ts";
 import { Runner, type RunRequest } from "./run.ts";
-import type { Sessions } from "./session.ts";
+import { destroyProgram, type Session, type Sessions, type Tune } from "./session.ts";
 import { checkInputs, type CpuTensor, type Input } from "./tensor.ts";
 
 export interface RunOptions {
@@ -49,11 +49,19 @@ export class Model {
   #disposed = false;
   /** Runs that were called and have not reached the GPU yet: nothing may overtake them. */
   #unencoded = 0;
+  readonly #better: Tune | undefined;
+  readonly #began: Manifest;
+  readonly #stop = new AbortController();
+  #tuned: Promise<string | undefined> = Promise.resolve(undefined);
+  /** The one to begin with, while callers hold results in its memory. */
+  #retired: Runner | undefined;
 
   /** @internal Use loadModel. */
-  constructor(sessions: Sessions, loading: LoadReport) {
+  constructor(sessions: Sessions, loading: LoadReport, better?: Tune) {
     this.#sessions = sessions;
     this.loading = loading;
+    this.#better = better;
+    this.#began = sessions.current.manifest;
     this.#runner = new Runner(sessions.current);
   }
 
@@ -78,6 +86,19 @@ export class Model {
   /** GPU commands since the model was loaded, or since its device was lost. */
   get counters(): Readonly<Counters> {
     return this.#runner.session.commands.counters;
+  }
+
+  /**
+   * Settles when runs use the tuned kernels: with undefined, or with why they go on with those to begin with. Results
+   * may differ in their last bits from then on.
+   */
+  get tuned(): Promise<string | undefined> {
+    return this.#tuned;
+  }
+
+  /** @internal Begins to make the tuned kernels, behind the runs. */
+  tune(): void {
+    if (this.#better) this.#tuned = this.#improve(this.#better);
   }
 
   /** Device memory that the model has now, in bytes. */
@@ -109,12 +130,14 @@ export class Model {
    * Binds an entry's inputs and outputs to buffers on the GPU, for the least that a run can cost: `run()` of what this
    * gives is synchronous, and tells the GPU what to do without looking at anything again. Write new inputs into the
    * same buffers. Inputs are tensors in buffers, or whole numbers. An output that no buffer is named for gets one; to a
-   * buffer of the caller's that has no quarter more room than the output needs, it may be copied at the end.
+   * buffer of the caller's that has no quarter more room than the output needs, it may be copied at the end. Waits for
+   * the tuned kernels.
    *
    * @throws UnsupportedError if the entry takes or gives objects, or looks at data on its way; else as `run`
    */
   async bind(inputs: Inputs, options: BindOptions = {}): Promise<Bound> {
     const { entry, args } = this.#request(inputs, options.entry, { outputs: "gpu" });
+    await this.#tuned;
     await this.#turns.enter();
     try {
       if (this.#sessions.lost) await this.#renew();
@@ -131,12 +154,15 @@ export class Model {
    * Calls an entry function a few times and measures each of its launches on the GPU. Every launch gets a compute pass
    * of its own, so that the sum is more than a run takes.
    *
+   * Waits for the tuned kernels.
+   *
    * @throws UnsupportedError if the device lacks the feature "timestamp-query"; else as run does.
    */
   async profile(inputs: Inputs, options: ProfileOptions = {}): Promise<Profile> {
     const { signal, runs = 5 } = options;
     const request = this.#request(inputs, options.entry, { outputs: "gpu", signal });
     const measured: LaunchTimes[] = [];
+    await this.#tuned;
     try {
       for (let i = 0; i <= Math.max(1, runs); i++) {
         const timer = new LaunchTimes(this.device);
@@ -162,6 +188,8 @@ export class Model {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#stop.abort();
+    this.#retire(true);
     this.#runner.destroy();
     this.#sessions.destroy();
   }
@@ -193,6 +221,7 @@ export class Model {
 
   async #onRunner(request: RunRequest): Promise<Record<string, unknown>> {
     this.#checkUsable();
+    this.#retire();
     if (this.#sessions.lost) await this.#renew(request.signal);
     return this.#runner.run(request);
   }
@@ -201,8 +230,45 @@ export class Model {
     const session = await this.#sessions.ready(signal);
     this.#checkUsable();
     if (this.#runner.session === session) return;
+    this.#retire(true);
     this.#runner.destroy();
     this.#runner = new Runner(session);
+    if (session.manifest === this.#began) this.tune();
+    else this.#tuned = Promise.resolve(undefined);
+  }
+
+  /** Makes the tuned kernels' session and, when no run is under way, has it take the place of the first. */
+  async #improve(better: Tune): Promise<string | undefined> {
+    const first = this.#sessions.current;
+    let session: Session;
+    try {
+      session = await better(first, this.#stop.signal);
+    } catch (error) {
+      return messageOf(error);
+    }
+    for (let i = 0; i < RUNS_IN_FLIGHT; i++) await this.#turns.enter();
+    try {
+      if (this.#disposed || this.#sessions.lost || this.#sessions.current !== first) {
+        destroyProgram(session);
+        return "the device was lost";
+      }
+      this.#retired = this.#runner;
+      this.#sessions.current = session;
+      this.#runner = new Runner(session);
+      this.#retire();
+      return undefined;
+    } finally {
+      for (let i = 0; i < RUNS_IN_FLIGHT; i++) this.#turns.leave();
+    }
+  }
+
+  /** Frees what the model began with, unless callers hold results there. */
+  #retire(always?: boolean): void {
+    const retired = this.#retired;
+    if (!retired || (retired.outputs.lent > 0 && !always)) return;
+    retired.destroy();
+    destroyProgram(retired.session);
+    this.#retired = undefined;
   }
 
   #entry(name?: string): Entry {

@@ -1,4 +1,5 @@
 /** @file Values that the wasm gave in, what callers get out: arrays, tensors on the GPU, numbers and objects. */
+import type { Block } from "./buffers.ts";
 import { dtypeInfo, product } from "./dtype.ts";
 import { OutOfMemoryError } from "./errors.ts";
 import type { Value } from "./host.ts";
@@ -16,6 +17,8 @@ export class Outputs {
   readonly #recordings: Recordings;
   readonly #readback: Readback;
   readonly #owner: Owner;
+  /** Results on the GPU that callers have. */
+  lent = 0;
 
   constructor(session: Session, recordings: Recordings, readback: Readback, owner: Owner) {
     this.#session = session;
@@ -43,8 +46,7 @@ export class Outputs {
       if (!this.#recordings.owned(value)) return this.#copied(value);
       const lease = leases[next++]!;
       this.#recordings.hold(lease);
-      const release = (): void => { if (!this.#owner.destroyed) this.#recordings.letGo(lease); };
-      return new HeldTensor(value, block, release, this.#owner);
+      return this.#lend(value, block, () => { this.#recordings.letGo(lease); });
     });
   }
 
@@ -57,8 +59,15 @@ export class Outputs {
     const own = buffers.get(handle);
     commands.copyOut(value.handle, value.offset, bytes, own.buffer, 0);
     if (value.object !== 0) host.release(value.object);
-    const release = (): void => { if (!this.#owner.destroyed) buffers.release(handle); };
-    return new HeldTensor({ ...value, offset: 0, object: 0 }, own, release, this.#owner);
+    return this.#lend({ ...value, offset: 0, object: 0 }, own, () => { buffers.release(handle); });
+  }
+
+  #lend(value: TensorValue, block: Block, letGo: () => void): GpuResult {
+    this.lent++;
+    return new HeldTensor(value, block, () => {
+      this.lent--;
+      if (!this.#owner.destroyed) letGo();
+    }, this.#owner);
   }
 
   /** A result that is no tensor. */

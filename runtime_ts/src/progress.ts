@@ -17,7 +17,15 @@ export interface Progress {
   readonly phases: Readonly<Record<Phase, PhaseProgress>>;
 }
 
-export class Meter {
+/** Takes what was done of a phase. */
+export interface Tally {
+  add(phase: Phase, bytes: number): void;
+}
+
+/** For work of which nobody is told. */
+export const SILENT: Tally = { add: () => undefined };
+
+export class Meter implements Tally {
   readonly #totals: Readonly<Record<Phase, number>>;
   readonly #done: Record<Phase, number> = { download: 0, verify: 0, upload: 0, compile: 0 };
   readonly #listener: ((progress: Progress) => void) | undefined;

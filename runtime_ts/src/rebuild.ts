@@ -5,8 +5,8 @@ import { abortable } from "./queue.ts";
 import { destroySession, type Session, type Sessions } from "./session.ts";
 
 export class RenewedSessions implements Sessions {
+  current: Session;
   readonly #renew: (() => Promise<Session>) | undefined;
-  #current: Session;
   #lost: DeviceLostError | undefined;
   #renewal: Promise<Session> | undefined;
   #destroyed = false;
@@ -14,12 +14,8 @@ export class RenewedSessions implements Sessions {
   /** Without `renew` a loss is final. */
   constructor(first: Session, renew?: () => Promise<Session>) {
     this.#renew = renew;
-    this.#current = first;
+    this.current = first;
     this.#watch(first);
-  }
-
-  get current(): Session {
-    return this.#current;
   }
 
   get lost(): DeviceLostError | undefined {
@@ -27,7 +23,7 @@ export class RenewedSessions implements Sessions {
   }
 
   async ready(signal?: AbortSignal): Promise<Session> {
-    if (!this.#lost) return this.#current;
+    if (!this.#lost) return this.current;
     if (!this.#renew) throw this.#lost;
     this.#renewal ??= this.#renewed(this.#renew).finally(() => { this.#renewal = undefined; });
     return abortable(this.#renewal, signal);
@@ -35,23 +31,23 @@ export class RenewedSessions implements Sessions {
 
   destroy(): void {
     this.#destroyed = true;
-    destroySession(this.#current);
+    destroySession(this.current);
   }
 
   async #renewed(renew: () => Promise<Session>): Promise<Session> {
-    destroySession(this.#current); // what a lost device still holds in this process
+    destroySession(this.current); // what a lost device still holds in this process
     const session = await renew();
-    this.#current = session;
+    this.current = session;
     this.#lost = undefined;
     this.#watch(session);
     if (this.#destroyed) destroySession(session);
     return session;
   }
 
-  #watch(session: Session): void {
+  #watch({ device }: Session): void {
     const advice = this.#renew ? "the next run makes a new one" : "load the model again, with a new device";
-    void session.device.lost.then((info) => {
-      if (session === this.#current) this.#lost = deviceLost(info, advice);
+    void device.lost.then((info) => {
+      if (device === this.current.device) this.#lost = deviceLost(info, advice);
     });
   }
 }

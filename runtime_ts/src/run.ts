@@ -38,7 +38,7 @@ export class Runner {
   readonly recordings: Recordings;
   readonly #readback: Readback;
   readonly #inputs: InputBuffers;
-  readonly #outputs: Outputs;
+  readonly outputs: Outputs;
   /** Encoding may pause for a run that can be called off; commands of two runs never mix. */
   readonly #encoding = new Turns(1);
   #paused = false;
@@ -53,7 +53,7 @@ export class Runner {
     this.recordings = new Recordings(buffers, commands, host);
     this.#readback = new Readback(device, commands.counters);
     this.#inputs = new InputBuffers(device, buffers, commands, this);
-    this.#outputs = new Outputs(session, this.recordings, this.#readback, this);
+    this.outputs = new Outputs(session, this.recordings, this.#readback, this);
     device.addEventListener("uncapturederror", this.#doubt);
     void device.lost.then(() => { this.#lost = true; });
   }
@@ -94,7 +94,7 @@ export class Runner {
     const recording = this.recordings.find(entry, "gpu", ({ values }) => this.#inputs.same(entry, inputs, values));
     if (!recording) return undefined;
     for (const list of recording.lists) this.session.commands.flush(list);
-    const found = this.#outputs.toGpu(recording.results, recording.leases);
+    const found = this.outputs.toGpu(recording.results, recording.leases);
     this.#submit();
     return named(entry, found);
   }
@@ -267,8 +267,8 @@ export class Runner {
   }
 
   #end(results: readonly Value[], outputs: "cpu" | "gpu", leases: readonly Lease[]): Finish {
-    const gpu = outputs === "gpu" ? this.#outputs.toGpu(results, leases) : undefined;
-    const finish = gpu ? () => Promise.resolve(gpu) : this.#outputs.toCpu(results);
+    const gpu = outputs === "gpu" ? this.outputs.toGpu(results, leases) : undefined;
+    const finish = gpu ? () => Promise.resolve(gpu) : this.outputs.toCpu(results);
     this.#submit();
     return finish;
   }

@@ -88,3 +88,35 @@ export function rejects(name: string, message: RegExp): (error: unknown) => bool
     throw new Error(`expected ${name} ${String(message)}, got ${got}: ${text}`);
   };
 }
+
+/**
+ * The fixture with kernels to begin with, whose results are greater by 100 so that tests can tell them; its entries are
+ * those that take and give tensors only.
+ */
+export function packageWithStart(): Promise<string> {
+  return alteredPackage(async (manifest, folder) => {
+    manifest.entries = (manifest.entries as Json[]).slice(0, 2);
+    const first = structuredClone<Json>(manifest);
+    const wgsl = await readFile(join(folder, "kernels.wgsl"), "utf8");
+    const text = wgsl.replace("bias[0]", "bias[0] + vec4f(100)");
+    await writeFile(join(folder, "start-kernels.wgsl"), text);
+    const sha256 = (data: string): string => createHash("sha256").update(data).digest("hex");
+    const at = (first.files as { role: string }[]).findIndex(({ role }) => role === "kernels");
+    first.files[at] = { path: "start-kernels.wgsl", role: "kernels", bytes: text.length, sha256: sha256(text) };
+    first.kernels[0].wgsl = [0, text.length];
+    const json = JSON.stringify(first);
+    await writeFile(join(folder, "manifest-start.json"), json);
+    manifest.start = { manifest: "manifest-start.json", bytes: Buffer.byteLength(json), sha256: sha256(json) };
+  });
+}
+
+/** `target` with some members replaced, its own methods still called on itself. */
+export function altered<T extends object>(target: T, members: Partial<Record<keyof T, unknown>>): T {
+  return new Proxy(target, {
+    get(_, name) {
+      if (name in members) return members[name as keyof T];
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? (value as () => unknown).bind(target) : value;
+    },
+  });
+}
