@@ -169,7 +169,7 @@ def growth_chart(rows: list[Row], path: Path) -> None:
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "tvm-webgpu"
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     by_work: dict[str, list[Row]] = {}
     for row in measured(rows):
@@ -189,6 +189,9 @@ def growth_chart(rows: list[Row], path: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel=family.axis)
         axis.set_xticks(family.sizes, [str(size) for size in family.sizes], fontsize=7)
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.tick_params(axis="y", labelsize=7)
         axis.set_title(family.name.split("_{")[0].rsplit("_", 1)[0], fontsize=9, loc="left", fontweight="bold")
         axis.grid(alpha=0.3)
     axes.flat[0].set_ylabel("ms, GPU to GPU")
