@@ -226,10 +226,8 @@ class Variables:
         name = self.names.make(m.names.get(id, "") or m.names.get(block.id, ""), "buffer")
         size = round_up(max(self.declarations.layout.extent(b) for b in blocks), 4 if storage else 16)
         self.declarations.limit(block, size)
-        if not storage and size // 16 > MAX_PARTS:
-            raise unsupported(inst, f"a uniform buffer of {size} bytes addressed as words")
         elem = "atomic<u32>" if atomic else "u32"
-        type = f"array<{elem}>" if storage else f"array<vec4u, {size // 16}>"
+        type = f"array<{elem}>" if storage else _uniform_words(inst, size)
         self._bind(id, at, name, type, written or atomic, size)
         return Place(name, block, True if atomic else None, id, raw=Raw(not storage))
 
@@ -248,7 +246,7 @@ class Variables:
         name = self.names.make(self.module.names.get(id, ""), "args")
         d.limit(block, d.layout.extent(block))
         d.limit_parts(block)
-        text = f"array<vec4u, {-(-d.layout.extent(block) // 16)}>" if raw else self._type(id, block)
+        text = _uniform_words(inst, d.layout.extent(block)) if raw else self._type(id, block)
         self._push = id, f"{name}: {text};\n"
         return Place(name, block, None, id, raw=Raw(True) if raw else None)
 
@@ -288,3 +286,11 @@ def _has_pieces(type: types.Type) -> bool:
             return any(_has_pieces(member) for member in members)
     scalar = types.scalar_of(type)
     return scalar is not None and scalar.width < 32
+
+
+def _uniform_words(inst: Instruction, size: int) -> str:
+    """The type of so many bytes of uniform memory addressed as words."""
+    count = -(-size // 16)
+    if count > MAX_PARTS:
+        raise unsupported(inst, f"a uniform buffer of {size} bytes addressed as words")
+    return f"array<vec4u, {count}>"

@@ -85,6 +85,18 @@ def test_arrays_too_long_for_memory_that_is_no_buffer(storage: str) -> None:
         wgsl.translate(spirv_tools.assemble(text))
 
 
+def test_uniform_memory_addressed_as_words_is_bounded() -> None:
+    types = "%args = OpTypeStruct %uint %uint %uint\n%at = OpTypePointer PushConstant %args\n"
+    types += "%part = OpTypePointer PushConstant %uint\n%c0 = OpConstant %uint 0\n%v = OpVariable %at PushConstant\n"
+    body = "%main = OpFunction %void None %main_t\n%entry = OpLabel\n%p = OpAccessChain %part %v %c1\n%x = OpLoad %uint %p\n"
+    layout = "OpDecorate %args Block\nOpMemberDecorate %args 0 Offset 0\nOpMemberDecorate %args 2 Offset 8\n"
+    layout += "OpMemberDecorate %args 1 Offset 536870916\n"
+    head, rest = HEAD.split("%void", 1)
+    text = f"{head}{layout}%void{rest}{types}{body}OpReturn\nOpFunctionEnd"
+    with pytest.raises(UnsupportedError, match="a uniform buffer of 536870920 bytes addressed as words"):
+        wgsl.translate(spirv_tools.assemble(text))
+
+
 def test_a_loop_around_the_entry_without_a_test() -> None:
     head = "%main = OpFunction %void None %main_t\n%entry = OpLabel\nOpLoopMerge %m %n None\nOpBranch %a\n"
     rest = "%a = OpLabel\nOpBranch %entry\n%n = OpLabel\nOpUnreachable\n%m = OpLabel\nOpReturn\nOpFunctionEnd"
