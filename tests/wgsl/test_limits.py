@@ -87,8 +87,10 @@ def test_arrays_too_long_for_memory_that_is_no_buffer(storage: str) -> None:
 
 def test_uniform_memory_addressed_as_words_is_bounded() -> None:
     types = "%args = OpTypeStruct %uint %uint %uint\n%at = OpTypePointer PushConstant %args\n"
-    types += "%part = OpTypePointer PushConstant %uint\n%c0 = OpConstant %uint 0\n%v = OpVariable %at PushConstant\n"
-    body = "%main = OpFunction %void None %main_t\n%entry = OpLabel\n%p = OpAccessChain %part %v %c1\n%x = OpLoad %uint %p\n"
+    types += "%part = OpTypePointer PushConstant %uint\n%v = OpVariable %at PushConstant\n"
+    types += "%own = OpTypePointer Private %uint\n%kept = OpVariable %own Private\n"
+    body = "%main = OpFunction %void None %main_t\n%entry = OpLabel\n%p = OpAccessChain %part %v %c1\n"
+    body += "%x = OpLoad %uint %p\nOpStore %kept %x\n"
     layout = "OpDecorate %args Block\nOpMemberDecorate %args 0 Offset 0\nOpMemberDecorate %args 2 Offset 8\n"
     layout += "OpMemberDecorate %args 1 Offset 536870916\n"
     head, rest = HEAD.split("%void", 1)
