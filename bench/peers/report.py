@@ -152,11 +152,16 @@ def chart(rows: list[Row], path: Path) -> None:
         shortest = min(row["gpu_ms"] for row in bars if engine_key(row) == "tvm-webgpu")
         axis.set_xlim(0, 1.3 * min(max(row["gpu_ms"] for row in bars), 6 * shortest))
         for bar, row in zip(drawn, bars, strict=True):
-            left = min(bar.get_width(), 0.85 * axis.get_xlim()[1])
-            axis.text(left, bar.get_y() + bar.get_height() / 2, f" {row['gpu_ms']:.3g}", va="center", fontsize=8)
+            edge = axis.get_xlim()[1]
+            cut = bar.get_width() > edge
+            where, side = (edge, "right") if cut else (bar.get_width(), "left")
+            text = f" {row['gpu_ms']:.3g}" + (" \u25b8" if cut else "")
+            axis.text(where, bar.get_y() + bar.get_height() / 2, text, va="center", ha=side, fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
-    adapter = next((row["adapter"] for row in rows if row.get("adapter")), "")
+    # Of Vulkan's adapters Dawn tells the driver; CUDA tells the GPU.
+    telling = sorted(rows, key=lambda row: engine_key(row) != "pytorch-cuda")
+    adapter = next((row["adapter"] for row in telling if row.get("adapter")), "")
     figure.suptitle(f"Milliseconds an inference, GPU to GPU; shorter is better ({adapter})", fontsize=10)
     figure.tight_layout()
     save_figure(figure, path)
