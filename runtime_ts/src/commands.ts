@@ -80,12 +80,8 @@ export class Commands {
 
   /** Encodes all of what was flushed. */
   settle(): void {
-    for (let words = this.#pending.shift(); words; words = this.#pending.shift()) {
-      const plan = this.#plan(words);
-      for (let at = this.#steps(plan, words, 0); at < plan.steps.length; at = this.#steps(plan, words, at)) {
-        this.#handOver();
-      }
-    }
+    if (this.#pending.length === 0) return;
+    for (const pieces = this.encode(); !pieces.next().done;);
   }
 
   /** Bytes from the host into a buffer, after all that was flushed before. */

@@ -1,22 +1,20 @@
 /** @file Parameters as they are stored in, parameters as kernels read them out, decoded on the GPU. */
 import { padded } from "./buffers.ts";
-import { guarded, STAGE_COMPUTE, USAGE } from "./device.ts";
+import { guarded, USAGE } from "./device.ts";
 import { product } from "./dtype.ts";
 import { PackageError } from "./errors.ts";
 import { tensorBytes, type Param } from "./manifest.ts";
+import { bindGroup, launchOver, overWords } from "./words.ts";
 
-const WIDTH = 256;
 /** Extents that `scale` can tell apart; neighbours that are scaled alike count as one. */
 const RANK = 4;
 
-// One invocation for each word of the stored values. Elements come two or four to a word and leave as f32 or, two to a
-// word, as f16, so that no device needs a feature for it.
 const WGSL = /* wgsl */ `
-struct Info { shape: vec4u, strides: vec4u, words: u32, row: u32 }
+struct Info { shape: vec4u, strides: vec4u, words: u32 }
 @group(0) @binding(0) var<storage, read> values: array<u32>;
-@group(0) @binding(1) var<storage, read> scales: array<f32>;
+@group(0) @binding(1) var<uniform> info: Info;
 @group(0) @binding(2) var<storage, read_write> result: array<u32>;
-@group(0) @binding(3) var<uniform> info: Info;
+@group(0) @binding(3) var<storage, read> scales: array<f32>;
 
 fn scale(element: u32) -> f32 {
   var rest = element;
@@ -33,30 +31,25 @@ fn scaled(word: u32) -> vec4f {
   let four = vec4i(vec4u(values[word]) << vec4u(24, 16, 8, 0)) >> vec4u(24);
   return vec4f(four) * vec4f(scale(e), scale(e + 1), scale(e + 2), scale(e + 3));
 }
-
-@compute @workgroup_size(${WIDTH}) fn float16_float32(@builtin(global_invocation_id) id: vec3u) {
-  let word = id.y * info.row + id.x;
-  if (word >= info.words) { return; }
-  let two = bitcast<vec2u>(unpack2x16float(values[word]));
-  result[2 * word] = two.x;
-  result[2 * word + 1] = two.y;
-}
-
-@compute @workgroup_size(${WIDTH}) fn int8_float32(@builtin(global_invocation_id) id: vec3u) {
-  let word = id.y * info.row + id.x;
-  if (word >= info.words) { return; }
-  let four = bitcast<vec4u>(scaled(word));
-  for (var i = 0u; i < 4; i++) { result[4 * word + i] = four[i]; }
-}
-
-@compute @workgroup_size(${WIDTH}) fn int8_float16(@builtin(global_invocation_id) id: vec3u) {
-  let word = id.y * info.row + id.x;
-  if (word >= info.words) { return; }
-  let four = scaled(word);
-  result[2 * word] = pack2x16float(four.xy);
-  result[2 * word + 1] = pack2x16float(four.zw);
-}
 `;
+
+/**
+ * For each word of the stored values: elements come two or four to a word, and leave as f32 or, two to a word, as f16.
+ * No device needs a feature for it.
+ */
+const BODIES: Readonly<Record<string, string>> = {
+  float16_float32: `
+    let two = bitcast<vec2u>(unpack2x16float(values[i]));
+    result[2 * i] = two.x;
+    result[2 * i + 1] = two.y;`,
+  int8_float32: `
+    let four = bitcast<vec4u>(scaled(i));
+    for (var j = 0u; j < 4; j++) { result[4 * i + j] = four[j]; }`,
+  int8_float16: `
+    let four = scaled(i);
+    result[2 * i] = pack2x16float(four.xy);
+    result[2 * i + 1] = pack2x16float(four.zw);`,
+};
 
 export interface Decoding {
   readonly param: Param;
@@ -69,23 +62,16 @@ export interface Decoding {
 
 export class Decoder {
   readonly #device: GPUDevice;
-  readonly #layout: GPUBindGroupLayout;
   readonly #pipelines: Promise<Map<string, GPUComputePipeline>>;
 
   /** Starts to compile what these parameters need. */
   constructor(device: GPUDevice, params: readonly Param[]) {
     this.#device = device;
-    const buffers: GPUBufferBindingLayout[] = [
-      { type: "read-only-storage" }, { type: "read-only-storage" }, { type: "storage" }, { type: "uniform" }];
-    this.#layout = device.createBindGroupLayout({
-      entries: buffers.map((buffer, binding) => ({ binding, visibility: STAGE_COMPUTE, buffer })),
-    });
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.#layout] });
-    const module = device.createShaderModule({ label: "decode", code: WGSL });
-    const names = [...new Set(params.filter(({ storage }) => storage).map(entryPoint))];
-    this.#pipelines = Promise.all(names.map(async (name) => [
-      name, await device.createComputePipelineAsync({ label: name, layout, compute: { module, entryPoint: name } }),
-    ] as const)).then((made) => new Map(made));
+    const names = [...new Set(params.filter(({ storage }) => storage).map(kindOf))];
+    this.#pipelines = Promise.all(names.map(async (label) => {
+      const module = device.createShaderModule({ label, code: WGSL + overWords("info.words", BODIES[label]!) });
+      return [label, await device.createComputePipelineAsync({ label, layout: "auto", compute: { module } })] as const;
+    })).then((made) => new Map(made));
     this.#pipelines.catch(() => undefined); // told where it is waited for
   }
 
@@ -101,22 +87,18 @@ export class Decoder {
         const { param, source, scalesAt, target, targetAt } = decoding;
         const words = Math.ceil(param.bytes / 4);
         if (words === 0) continue;
-        const groups = Math.ceil(words / WIDTH);
-        const columns = Math.min(groups, device.limits.maxComputeWorkgroupsPerDimension);
         const info = device.createBuffer({ size: 48, usage: USAGE.UNIFORM | USAGE.COPY_DST });
         infos.push(info);
-        device.queue.writeBuffer(info, 0, Uint32Array.of(...scaling(param), words, columns * WIDTH));
-        const resources: GPUBufferBinding[] = [
-          { buffer: source, size: Math.max(4, words * 4) },
-          scalesAt < source.size ? { buffer: source, offset: scalesAt } : { buffer: source },
-          { buffer: target, offset: targetAt, size: padded(tensorBytes(param)) },
+        device.queue.writeBuffer(info, 0, Uint32Array.of(...scaling(param), words));
+        const pipeline = pipelines.get(kindOf(param))!;
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, bindGroup(device, pipeline.getBindGroupLayout(0), [
+          { buffer: source, size: words * 4 },
           { buffer: info },
-        ];
-        pass.setPipeline(pipelines.get(entryPoint(param))!);
-        pass.setBindGroup(0, device.createBindGroup({
-          layout: this.#layout, entries: resources.map((resource, binding) => ({ binding, resource })),
-        }));
-        pass.dispatchWorkgroups(columns, Math.ceil(groups / columns));
+          { buffer: target, offset: targetAt, size: padded(tensorBytes(param)) },
+          param.storage!.scales && { buffer: source, offset: scalesAt },
+        ]));
+        launchOver(pass, device, words);
       }
       pass.end();
       device.queue.submit([encoder.finish()]);
@@ -126,17 +108,18 @@ export class Decoder {
   }
 }
 
-function entryPoint({ storage, dtype }: Param): string {
+function kindOf({ storage, dtype }: Param): string {
   return `${storage!.dtype}_${dtype}`;
 }
 
 /** The shape, with neighbours that are scaled alike as one, and the scales' strides: four and four numbers. */
 function scaling({ name, shape, storage }: Param): number[] {
-  if (storage?.dtype !== "int8") return Array.from({ length: 2 * RANK }, () => 1);
+  const scales = storage?.scales;
+  if (!scales) return Array.from({ length: 2 * RANK }, () => 1);
   const dims: { extent: number; scaled: boolean }[] = [];
   shape.forEach((extent, i) => {
     if (extent === 1) return;
-    const scaled = storage.scales.shape[i] !== 1;
+    const scaled = scales.shape[i] !== 1;
     const last = dims.at(-1);
     if (last?.scaled === scaled) last.extent *= extent;
     else dims.push({ extent, scaled });

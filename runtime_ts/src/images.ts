@@ -2,15 +2,14 @@
 import type { Block } from "./buffers.ts";
 import type { Commands } from "./commands.ts";
 import { USAGE } from "./device.ts";
-import { product, type DType } from "./dtype.ts";
+import { product } from "./dtype.ts";
 import { InputError, messageOf } from "./errors.ts";
-import { placement, type ImageSource, type Picture, type RawImage } from "./pictures.ts";
+import { placement, type ImageDType, type ImageSource, type Picture, type RawImage } from "./pictures.ts";
+import { bindGroup, launchOver, overWords } from "./words.ts";
 
 const TEXTURE_USAGE = 0x02 | 0x04 | 0x10; // COPY_DST, TEXTURE_BINDING, RENDER_ATTACHMENT, which browsers' copies need
-const GROUP = 256;
-const MOST_GROUPS = 32_768; // in x; the rest is folded into y
 
-const SHADER = `
+const SHADER = /* wgsl */ `
 struct Job {
   source: vec4f, place: vec4f, scale: vec4f, bias: vec4f, pad: vec4f,
   size: vec2u, channels: u32, words: u32,
@@ -21,15 +20,10 @@ struct Job {
 @group(0) @binding(2) var image: texture_2d<f32>;
 @group(0) @binding(3) var<storage, read_write> tensor: array<u32>;
 
-// A triangle filter around each pixel's centre; wider than a pixel of the image where that is made smaller.
-@compute @workgroup_size(16, 16) fn resize(@builtin(global_invocation_id) id: vec3u) {
-  if (any(id.xy >= job.size)) { return; }
-  let index = id.y * job.size.x + id.x;
-  let at = vec2f(id.xy) + 0.5 - job.place.xy;
-  if (any(at < vec2f()) || any(at > job.place.zw)) {
-    pixels[index] = job.pad;
-    return;
-  }
+fn resized(index: u32) -> vec4f {
+  let id = vec2u(index % job.size.x, index / job.size.x);
+  let at = vec2f(id) + 0.5 - job.place.xy;
+  if (any(at < vec2f()) || any(at > job.place.zw)) { return job.pad; }
   let ratio = job.source.zw / job.place.zw;
   let reach = select(vec2f(1), max(ratio, vec2f(1)), job.antialias != 0);
   let centre = job.source.xy + at * ratio;
@@ -38,14 +32,14 @@ struct Job {
   var sum = vec4f();
   var total = 0.0;
   for (var y = first.y; y < end.y; y++) {
-    let down = 1 - abs(f32(y) + 0.5 - centre.y) / reach.y;
     for (var x = first.x; x < end.x; x++) {
-      let weight = max(1 - abs(f32(x) + 0.5 - centre.x) / reach.x, 0) * max(down, 0);
+      let near = max(1 - abs(vec2f(f32(x), f32(y)) + 0.5 - centre) / reach, vec2f());
+      let weight = near.x * near.y;
       sum += weight * textureLoad(image, vec2i(x, y), 0);
       total += weight;
     }
   }
-  pixels[index] = sum / total;
+  return sum / total;
 }
 
 fn element(i: u32) -> f32 {
@@ -58,36 +52,24 @@ fn element(i: u32) -> f32 {
   if (job.channels > 1) { value = pixel[select(channel, 2 - channel, job.reversed != 0 && channel < 3)]; }
   return value * job.scale[channel] + job.bias[channel];
 }
+`;
 
-fn word(id: vec3u, groups: vec3u) -> u32 { return id.x + id.y * groups.x * ${GROUP}; }
+/** A triangle filter around each pixel's centre; wider than a pixel of the image where that is made smaller. */
+const RESIZE = SHADER + overWords("job.size.x * job.size.y", "pixels[i] = resized(i);");
 
-@compute @workgroup_size(${GROUP})
-fn float32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = word(id, groups);
-  if (i < job.words) { tensor[i] = bitcast<u32>(element(i)); }
-}
-@compute @workgroup_size(${GROUP})
-fn float16(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = word(id, groups);
-  if (i < job.words) { tensor[i] = pack2x16float(vec2f(element(2 * i), element(2 * i + 1))); }
-}
-@compute @workgroup_size(${GROUP})
-fn uint8(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = word(id, groups);
-  if (i < job.words) {
-    let four = vec4f(element(4 * i), element(4 * i + 1), element(4 * i + 2), element(4 * i + 3));
-    let bytes = vec4u(clamp(round(four * 255), vec4f(), vec4f(255)));
-    tensor[i] = dot(bytes, vec4u(1, 1 << 8, 1 << 16, 1 << 24));
-  }
-}`;
+const pack = (word: string): string => SHADER + overWords("job.words", `tensor[i] = ${word};`);
 
-const PER_WORD: Partial<Record<DType, number>> = { float32: 1, float16: 2, uint8: 4 };
+/** Elements in a word of the tensor, and the shader that writes it. */
+const PACK: Readonly<Record<ImageDType, readonly [number, string]>> = {
+  float32: [1, pack("bitcast<u32>(element(i))")],
+  float16: [2, pack("pack2x16float(vec2f(element(2 * i), element(2 * i + 1)))")],
+  uint8: [4, pack("pack4x8unorm(vec4f(element(4 * i), element(4 * i + 1), element(4 * i + 2), element(4 * i + 3)))")],
+};
 const JOB_BYTES = 112;
 
 export class ImageWriter {
   readonly #device: GPUDevice;
   readonly #pipelines = new Map<string, GPUComputePipeline>();
-  #module: GPUShaderModule | undefined;
   #job: GPUBuffer | undefined;
   #pixels: GPUBuffer | undefined;
   #texture: GPUTexture | undefined;
@@ -107,7 +89,8 @@ export class ImageWriter {
     commands.submit(); // what is encoded may read the texture and the job
     const texture = this.#upload(picture);
     const { width, height } = picture.target;
-    const words = Math.ceil(product(picture.shape) / PER_WORD[picture.dtype]!);
+    const [elements, packing] = PACK[picture.dtype];
+    const words = Math.ceil(product(picture.shape) / elements);
     this.#job ??= this.#device.createBuffer({ size: JOB_BYTES, usage: USAGE.UNIFORM | USAGE.COPY_DST });
     this.#device.queue.writeBuffer(this.#job, 0, describe(picture, words));
     const size = 16 * width * height;
@@ -115,20 +98,11 @@ export class ImageWriter {
       this.#pixels?.destroy();
       this.#pixels = this.#device.createBuffer({ size, usage: USAGE.STORAGE });
     }
-    const [resize, pack] = [this.#pipeline("resize"), this.#pipeline(picture.dtype)];
     const [job, pixels] = [{ buffer: this.#job }, { buffer: this.#pixels }];
     const tensor = { buffer: target.buffer, offset: target.offset, size: target.size };
-    const resizing = this.#group(resize, [job, pixels, texture.createView()]);
-    const packing = this.#group(pack, [job, pixels, undefined, tensor]);
-    const groups = Math.ceil(words / GROUP);
-    const across = Math.min(groups, MOST_GROUPS);
     commands.custom((pass) => {
-      pass.setPipeline(resize);
-      pass.setBindGroup(0, resizing);
-      pass.dispatchWorkgroups(Math.ceil(width / 16), Math.ceil(height / 16));
-      pass.setPipeline(pack);
-      pass.setBindGroup(0, packing);
-      pass.dispatchWorkgroups(across, Math.ceil(groups / across));
+      this.#launch(pass, RESIZE, width * height, [job, pixels, texture.createView()]);
+      this.#launch(pass, packing, words, [job, pixels, undefined, tensor]);
     });
   }
 
@@ -173,20 +147,16 @@ export class ImageWriter {
     return texture;
   }
 
-  #pipeline(entryPoint: string): GPUComputePipeline {
-    let pipeline = this.#pipelines.get(entryPoint);
+  #launch(pass: GPUComputePassEncoder, code: string, words: number, resources: Parameters<typeof bindGroup>[2]): void {
+    let pipeline = this.#pipelines.get(code);
     if (!pipeline) {
-      const module = (this.#module ??= this.#device.createShaderModule({ label: "image", code: SHADER }));
-      const compute = { module, entryPoint };
-      pipeline = this.#device.createComputePipeline({ label: entryPoint, layout: "auto", compute });
-      this.#pipelines.set(entryPoint, pipeline);
+      const module = this.#device.createShaderModule({ label: "image", code });
+      pipeline = this.#device.createComputePipeline({ label: "image", layout: "auto", compute: { module } });
+      this.#pipelines.set(code, pipeline);
     }
-    return pipeline;
-  }
-
-  #group(pipeline: GPUComputePipeline, resources: readonly (GPUBindingResource | undefined)[]): GPUBindGroup {
-    const entries = resources.flatMap((resource, binding) => (resource ? [{ binding, resource }] : []));
-    return this.#device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bindGroup(this.#device, pipeline.getBindGroupLayout(0), resources));
+    launchOver(pass, this.#device, words);
   }
 }
 

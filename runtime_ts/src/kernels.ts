@@ -2,6 +2,7 @@
 import { guarded, STAGE_COMPUTE, USAGE } from "./device.ts";
 import { GpuError, messageOf, PackageError } from "./errors.ts";
 import type { Kernel } from "./manifest.ts";
+import { bindGroup } from "./words.ts";
 
 export interface CompiledKernel {
   readonly name: string;
@@ -40,7 +41,7 @@ export async function compileKernels(
     if (gently) await new Promise((resolve) => setTimeout(resolve, PACE_MS * (i + 9)));
     const pipeline = await compile(device, kernel.name, code, layout.pipeline);
     onCompiled(length);
-    return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars };
+    return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars.length };
   }));
 }
 
@@ -65,12 +66,12 @@ async function compile(
 }
 
 function layoutOf(device: GPUDevice, kernel: Kernel, layouts: Map<string, KernelLayout>): KernelLayout {
-  const key = `${kernel.bindings.join()};${kernel.scalars > 0}`;
+  const key = `${kernel.bindings.join()};${kernel.scalars.length > 0}`;
   const known = layouts.get(key);
   if (known) return known;
   const buffers: GPUBufferBindingLayout[] = kernel.bindings.map((access) => (
     { type: access === "read" ? "read-only-storage" : "storage" }));
-  if (kernel.scalars > 0) buffers.push({ type: "uniform" });
+  if (kernel.scalars.length > 0) buffers.push({ type: "uniform" });
   const entries = buffers.map((buffer, binding) => ({ binding, visibility: STAGE_COMPUTE, buffer }));
   const group = device.createBindGroupLayout({ entries });
   const made = { id: layouts.size, group, pipeline: device.createPipelineLayout({ bindGroupLayouts: [group] }) };
@@ -95,12 +96,12 @@ export async function warmUp(device: GPUDevice, kernels: readonly CompiledKernel
       let group = groups.get(layout);
       if (!group) {
         const usages = [...Array<number>(bindings).fill(USAGE.STORAGE), ...(scalars > 0 ? [USAGE.UNIFORM] : [])];
-        const entries = usages.map((usage, binding) => {
+        const resources = usages.map((usage) => {
           const buffer = device.createBuffer({ size: WARM_BYTES, usage });
           buffers.push(buffer);
-          return { binding, resource: { buffer } };
+          return { buffer };
         });
-        groups.set(layout, group = device.createBindGroup({ layout: layout.group, entries }));
+        groups.set(layout, group = bindGroup(device, layout.group, resources));
       }
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);

@@ -1,9 +1,11 @@
 /** @file Parsed JSON in, a Manifest out, every field of it checked; a PackageError says which one is wrong. */
 import { dtypeInfo, isDType, product, type DType } from "./dtype.ts";
 import { PackageError } from "./errors.ts";
-import { Field } from "./json.ts";
-import { parseImageOptions, type ImageOptions } from "./pictures.ts";
-import { parsePostfix, type Postfix } from "./postfix.ts";
+import {
+  at, checked, fail, list, number, numberOrName, object, oneOf, optional, pattern, record, text, type Parser,
+} from "./json.ts";
+import { imageOptions, type ImageOptions } from "./pictures.ts";
+import { postfix, type Postfix } from "./postfix.ts";
 
 /** The newest package format that this runtime reads (docs/architecture.md, "Package"). */
 export const FORMAT = 2;
@@ -96,44 +98,22 @@ export interface Param {
  * Elements as halves, or as bytes times a scale. Scales are float32, lie in the same file and broadcast to the
  * parameter's shape as NumPy would.
  */
-export type Storage =
-  | { readonly dtype: "float16" }
-  | { readonly dtype: "int8"; readonly scales: { readonly offset: number; readonly shape: readonly number[] } };
+export interface Storage {
+  readonly dtype: "float16" | "int8";
+  /** Of bytes. */
+  readonly scales?: { readonly offset: number; readonly shape: readonly number[] };
+}
 
 export interface Kernel {
   readonly name: string;
   /** Byte offset and length of its text in the kernels file. */
   readonly wgsl: readonly [number, number];
   readonly bindings: readonly ("read" | "read_write")[];
-  /** How many 4-byte scalars its uniform block has, at the binding after the last buffer; 0 for no block. */
-  readonly scalars: number;
-  readonly scalarNames: readonly string[];
+  /** Names of the 4-byte scalars in its uniform block, at the binding after the last buffer; none for no block. */
+  readonly scalars: readonly string[];
   /** What a launch must move and compute at least, over the scalars' names. */
   readonly bytes?: Postfix;
   readonly flops?: Postfix;
-}
-
-/** @throws PackageError, naming the field, if `json` is not a manifest of this format. */
-export function parseManifest(json: unknown, path = "manifest.json"): Manifest {
-  const root = new Field(json, path);
-  const format = root.at("format").number();
-  if (format < 1 || format > FORMAT) {
-    const advice = format > FORMAT ? "update the npm package tvm-webgpu" : "compile the model again";
-    throw new PackageError(`the package has format ${format}, this runtime reads format 1 to ${FORMAT}: ${advice}`);
-  }
-  const manifest: Manifest = {
-    name: root.at("name").text(),
-    producer: root.at("producer").record((f) => f.text()),
-    requires: parseRequirements(root.at("requires")),
-    files: root.at("files").list(parseFile),
-    entries: root.at("entries").list(parseEntry),
-    params: root.at("params").list(parseParam),
-    kernels: root.at("kernels").list(parseKernel),
-    variants: root.has("variants") ? root.at("variants").list(parseVariant) : [],
-    ...(root.has("start") ? { start: parseManifestFile(root.at("start")) } : {}),
-  };
-  checkReferences(manifest, path);
-  return manifest;
 }
 
 /** How many bytes the file's content has. */
@@ -153,113 +133,85 @@ export function fileOf(manifest: Manifest, role: string): PackageFile {
   return found;
 }
 
-function parseRequirements(requires: Field): Requirements {
-  return {
-    features: requires.at("features").list((f) => f.text()),
-    limits: requires.at("limits").record((f) => f.number()),
-  };
-}
+const FILE_NAME = pattern(/^\w[\w.-]*$/, "must be a plain file name"); // which can't leave the package's folder
+const DIGEST = pattern(/^[0-9a-f]{64}$/, "must be 64 hexadecimal digits");
+const DTYPE = checked<DType>(isDType, "is not a dtype of tensors that this runtime knows");
 
-function parseVariant(variant: Field): Variant {
-  return {
-    name: variant.at("name").text(),
-    requires: parseRequirements(variant.at("requires")),
-    file: parseManifestFile(variant),
-  };
-}
+const requirements = object<Requirements>({ features: list(text), limits: record(number) });
 
-function parseManifestFile(record: Field): PackageFile {
-  const [path, bytes, sha256] = [record.at("manifest"), record.at("bytes"), record.at("sha256")];
-  return { path: parsePath(path), role: "manifest", bytes: bytes.number(), sha256: parseDigest(sha256) };
-}
+const manifestFile: Parser<PackageFile> = (field) => ({
+  path: FILE_NAME(at(field, "manifest")),
+  role: "manifest",
+  bytes: number(at(field, "bytes")),
+  sha256: DIGEST(at(field, "sha256")),
+});
 
-function parseFile(file: Field): PackageFile {
-  const bytes = file.at("bytes").number();
-  const pieces = file.has("pieces") ? file.at("pieces").list(parseDigest) : undefined;
-  if (pieces && pieces.length !== Math.ceil(bytes / PIECE_BYTES)) file.at("pieces").fail("must cover the file");
-  if (file.has("encoding") && file.at("encoding").value !== "gzip") file.at("encoding").fail('must be "gzip"');
-  return {
-    path: parsePath(file.at("path")),
-    role: file.at("role").text(),
-    bytes,
-    sha256: parseDigest(file.at("sha256")),
-    ...(pieces ? { pieces } : {}),
-    ...(file.has("encoding") ? { packed: { encoding: "gzip", bytes: file.at("decoded_bytes").number() } } : {}),
-  };
-}
+const variant: Parser<Variant> = (field) => ({
+  ...object<Omit<Variant, "file">>({ name: text, requires: requirements })(field), file: manifestFile(field),
+});
 
-/** A plain name cannot leave the package's folder, whatever a server or file system makes of it. */
-function parsePath(field: Field): string {
-  const path = field.text();
-  return /^[\w][\w.-]*$/.test(path) ? path : field.fail("must be a plain file name");
-}
+const plainFile = object<Omit<PackageFile, "packed"> & { readonly encoding?: "gzip" }>({
+  path: FILE_NAME, role: text, bytes: number, sha256: DIGEST, pieces: optional(list(DIGEST)),
+  encoding: optional(oneOf("gzip")),
+});
 
-function parseDigest(field: Field): string {
-  const sha256 = field.text();
-  return /^[0-9a-f]{64}$/.test(sha256) ? sha256 : field.fail("must be 64 hexadecimal digits");
-}
+const file: Parser<PackageFile> = (field) => {
+  const { encoding, ...plain } = plainFile(field);
+  if (plain.pieces && plain.pieces.length !== Math.ceil(plain.bytes / PIECE_BYTES)) {
+    fail(at(field, "pieces"), "must cover the file");
+  }
+  return encoding ? { ...plain, packed: { encoding, bytes: number(at(field, "decoded_bytes")) } } : plain;
+};
 
-function parseEntry(entry: Field): Entry {
-  return {
-    name: entry.at("name").text(),
-    inputs: entry.at("inputs").list(parsePort),
-    outputs: entry.at("outputs").list(parsePort),
-    params: entry.at("params").list((f) => f.number()),
-  };
-}
+const tensorPort = object<TensorPort>({
+  name: text, kind: () => "tensor", dtype: DTYPE, shape: list(numberOrName), image: optional(imageOptions),
+});
+const simplePort = object<SimplePort>({ name: text, kind: oneOf("int", "shape", "object") });
+const port: Parser<Port> = (field) => (
+  oneOf(undefined, "tensor", "int", "shape", "object")(at(field, "kind")) ?? "tensor") === "tensor"
+  ? tensorPort(field) : simplePort(field);
 
-function parsePort(port: Field): Port {
-  const name = port.at("name").text();
-  const kind = port.at("kind").value ?? "tensor";
-  if (kind === "int" || kind === "shape" || kind === "object") return { name, kind };
-  if (kind !== "tensor") port.at("kind").fail('must be "tensor", "int", "shape" or "object"');
-  const shape = port.at("shape").list((f) => (typeof f.value === "string" ? f.value : f.number()));
-  const image = port.has("image") ? { image: parseImageOptions(port.at("image")) } : {};
-  return { name, kind: "tensor", dtype: parseDType(port.at("dtype")), shape, ...image };
-}
+const entry = object<Entry>({ name: text, inputs: list(port), outputs: list(port), params: list(number) });
 
-function parseParam(param: Field): Param {
-  return {
-    name: param.at("name").text(),
-    dtype: parseDType(param.at("dtype")),
-    shape: param.at("shape").list((f) => f.number()),
-    file: param.at("file").text(),
-    offset: param.at("offset").number(),
-    bytes: param.at("bytes").number(),
-    ...(param.has("storage") ? { storage: parseStorage(param.at("storage")) } : {}),
-  };
-}
+const scales = object<NonNullable<Storage["scales"]>>({ offset: number, shape: list(number) });
+const storage: Parser<Storage> = (field) => {
+  const dtype = oneOf("float16", "int8")(at(field, "dtype"));
+  return dtype === "int8" ? { dtype, scales: scales(at(field, "scales")) } : { dtype };
+};
 
-function parseStorage(storage: Field): Storage {
-  const dtype = storage.at("dtype");
-  if (dtype.value === "float16") return { dtype: "float16" };
-  if (dtype.value !== "int8") dtype.fail('must be "float16" or "int8"');
-  const scales = storage.at("scales");
-  return {
-    dtype: "int8",
-    scales: { offset: scales.at("offset").number(), shape: scales.at("shape").list((f) => f.number()) },
-  };
-}
+const param = object<Param>({
+  name: text, dtype: DTYPE, shape: list(number), file: text, offset: number, bytes: number, storage: optional(storage),
+});
 
-function parseKernel(kernel: Field): Kernel {
-  const wgsl = kernel.at("wgsl").list((f) => f.number());
-  if (wgsl.length !== 2) kernel.at("wgsl").fail("must be an offset and a length");
-  const bindings = kernel.at("bindings").list((f) =>
-    f.value === "read" || f.value === "read_write" ? f.value : f.fail('must be "read" or "read_write"'));
-  const scalarNames = kernel.at("scalars").list((f) => f.at("name").text());
-  return {
-    name: kernel.at("name").text(),
-    wgsl: [wgsl[0]!, wgsl[1]!],
-    bindings,
-    scalars: scalarNames.length,
-    scalarNames,
-    ...(kernel.has("bytes") ? { bytes: parsePostfix(kernel.at("bytes")) } : {}),
-    ...(kernel.has("flops") ? { flops: parsePostfix(kernel.at("flops")) } : {}),
-  };
-}
+const kernel = object<Kernel>({
+  name: text,
+  wgsl: (field) => {
+    const [offset, length] = list(number)(field);
+    return length === undefined ? fail(field, "must be an offset and a length") : [offset!, length];
+  },
+  bindings: list(oneOf("read", "read_write")),
+  scalars: list((field) => text(at(field, "name"))),
+  bytes: optional(postfix),
+  flops: optional(postfix),
+});
 
-function parseDType(field: Field): DType {
-  return isDType(field.value) ? field.value : field.fail("is not a dtype of tensors that this runtime knows");
+const manifest = object<Manifest>({
+  name: text, producer: record(text), requires: requirements, files: list(file), entries: list(entry),
+  params: list(param), kernels: list(kernel), variants: (field) => optional(list(variant))(field) ?? [],
+  start: optional(manifestFile),
+});
+
+/** @throws PackageError, naming the field, if `json` is not a manifest of this format. */
+export function parseManifest(json: unknown, path = "manifest.json"): Manifest {
+  const root = { value: json, path };
+  const format = number(at(root, "format"));
+  if (format < 1 || format > FORMAT) {
+    const advice = format > FORMAT ? "update the npm package tvm-webgpu" : "compile the model again";
+    throw new PackageError(`the package has format ${format}, this runtime reads format 1 to ${FORMAT}: ${advice}`);
+  }
+  const parsed = manifest(root);
+  checkReferences(parsed, path);
+  return parsed;
 }
 
 function checkReferences({ entries, params, files }: Manifest, path: string): void {
@@ -275,7 +227,7 @@ function checkReferences({ entries, params, files }: Manifest, path: string): vo
     const whole = contents.get(param.file) ?? -1;
     const inside = (offset: number, bytes: number): boolean => offset % 256 === 0 && offset + bytes <= whole;
     const { storage, shape, bytes } = param;
-    const scales = storage?.dtype === "int8" ? storage.scales : undefined;
+    const scales = storage?.scales;
     if (!inside(param.offset, bytes) || (scales && !inside(scales.offset, product(scales.shape) * 4))) {
       throw new PackageError(`${path}: parameter "${param.name}" does not lie within "${param.file}"`);
     }

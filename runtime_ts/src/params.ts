@@ -99,7 +99,7 @@ function lay(
       stretches.push({ from, to: from + bytes, buffer, at });
       return place(param, buffer, at);
     }
-    const scales = storage.dtype === "int8" ? storage.scales : { offset: 0, shape: [0] };
+    const scales = storage.scales ?? { offset: 0, shape: [0] };
     const scaleBytes = product(scales.shape) * 4;
     const staging = make(padded(scalesAt(param) + scaleBytes));
     stretches.push({ from, to: from + bytes, buffer: staging, at: 0 });

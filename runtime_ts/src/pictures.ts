@@ -1,7 +1,6 @@
 /** @file An image and how it is to be prepared in, a checked Picture out: what fills the tensor of an input. */
-import type { DType } from "./dtype.ts";
 import { InputError } from "./errors.ts";
-import type { Field } from "./json.ts";
+import { checked, list, object, oneOf, optional } from "./json.ts";
 import type { TensorPort } from "./manifest.ts";
 
 /** Pixels as ImageData has them: 4 bytes each, red, green, blue and alpha, row by row. The only kind that Node has. */
@@ -46,14 +45,15 @@ export interface Picture {
   readonly source: ImageSource;
   readonly width: number;
   readonly height: number;
-  readonly dtype: DType;
+  readonly dtype: ImageDType;
   readonly shape: readonly number[];
   readonly target: { readonly width: number; readonly height: number; readonly channels: number };
   readonly options: ImageOptions;
   readonly layout: "NCHW" | "NHWC";
 }
 
-const DTYPES: readonly DType[] = ["float32", "float16", "uint8"];
+const DTYPES = ["float32", "float16", "uint8"] as const;
+export type ImageDType = (typeof DTYPES)[number];
 
 export function isImage(input: object): input is ImageSource | ImageInput {
   return "image" in input || (!("shape" in input) && sizeOf(input) !== undefined);
@@ -73,7 +73,8 @@ export function pictureOf(port: TensorPort, input: ImageSource | ImageInput): Pi
   if ("data" in source && source.data.length !== 4 * width * height) {
     fail(`${width} x ${height} pixels of RGBA are ${4 * width * height} bytes, the data has ${source.data.length}`);
   }
-  if (!DTYPES.includes(port.dtype)) fail(`images become ${DTYPES.join(", ")}, and not ${port.dtype}`);
+  const dtype = DTYPES.find((name) => name === port.dtype)
+    ?? fail(`images become ${DTYPES.join(", ")}, and not ${port.dtype}`);
   const dims = port.shape.length === 3 ? [1, ...port.shape] : port.shape;
   if (dims.length !== 4) fail(`an image fills a tensor of 3 or 4 dimensions, not of ${port.shape.length}`);
   if (typeof dims[0] === "number" && dims[0] !== 1) fail(`it takes ${dims[0]} images at once; give it as a tensor`);
@@ -95,7 +96,7 @@ export function pictureOf(port: TensorPort, input: ImageSource | ImageInput): Pi
   const area = [target.height, target.width];
   const full = layout === "NCHW" ? [1, channels, ...area] : [1, ...area, channels];
   const shape = port.shape.length === 3 ? full.slice(1) : full;
-  return { source, width, height, dtype: port.dtype, shape, target, options, layout };
+  return { source, width, height, dtype, shape, target, options, layout };
 }
 
 /** The rectangle of the image that is used, and the one of the tensor that it fills: x, y, width, height in pixels. */
@@ -132,21 +133,12 @@ function sizeOf(source: object): { width: number; height: number } | undefined {
   return undefined;
 }
 
-/** A package's own options for images (docs/architecture.md, "Package"). @throws PackageError */
-export function parseImageOptions(field: Field): ImageOptions {
-  const real = (f: Field): number => (typeof f.value === "number" ? f.value : f.fail("must be a number"));
-  const oneOf = (...names: string[]) => (f: Field): string =>
-    names.includes(f.text()) ? f.text() : f.fail(`must be one of ${names.join(", ")}`);
-  const parsers: Record<keyof Omit<ImageOptions, "size">, (f: Field) => unknown> = {
-    mean: (f) => f.list(real),
-    std: (f) => f.list(real),
-    pad: (f) => f.list(real),
-    crop: real,
-    layout: oneOf("NCHW", "NHWC"),
-    channels: oneOf("RGB", "BGR"),
-    fit: oneOf("stretch", "cover", "contain"),
-    antialias: (f) => (typeof f.value === "boolean" ? f.value : f.fail("must be true or false")),
-  };
-  return Object.fromEntries(Object.entries(parsers).flatMap(([name, parse]) =>
-    (field.has(name) ? [[name, parse(field.at(name))]] : [])));
-}
+const real = checked<number>((value) => typeof value === "number", "must be a number");
+const reals = optional(list(real));
+
+/** A package's own options for images (docs/architecture.md, "Package"). */
+export const imageOptions = object<Omit<ImageOptions, "size">>({
+  mean: reals, std: reals, pad: reals, crop: optional(real), antialias: optional(oneOf(true, false)),
+  layout: optional(oneOf("NCHW", "NHWC")), channels: optional(oneOf("RGB", "BGR")),
+  fit: optional(oneOf("stretch", "cover", "contain")),
+});

@@ -6,6 +6,7 @@ import type { Buffers } from "./buffers.ts";
 import { ModelError } from "./errors.ts";
 import type { CompiledKernel, KernelLayout } from "./kernels.ts";
 import { SLOTS, Uniforms } from "./uniforms.ts";
+import { bindGroup } from "./words.ts";
 
 export const OPCODE = { dispatch: 1, copy: 2, fill: 3 } as const;
 
@@ -192,11 +193,12 @@ export class Plans {
     if (!bucket) this.#groups.set(hash, (bucket = []));
     const known = bucket.find((each) => each.layout === layout && each.slot === slot && equal(each.handles, handles));
     if (known) return known.group;
-    const resources: GPUBufferBinding[] = Array.from(handles, (handle) => this.#buffers.get(handle));
+    const resources: GPUBufferBinding[] = Array.from(handles, (handle) => {
+      const { buffer, offset, size } = this.#buffers.get(handle);
+      return { buffer, offset, size };
+    });
     if (slot !== NO_SLOT) resources.push(this.#uniforms!.binding(slot));
-    const entries = resources.map(({ buffer, offset = 0, size }, binding) => (
-      { binding, resource: { buffer, offset, ...(size === undefined ? {} : { size }) } }));
-    const group = this.#device.createBindGroup({ label: kernel.name, layout: layout.group, entries });
+    const group = bindGroup(this.#device, layout.group, resources, kernel.name);
     bucket.push({ layout, handles, slot, group });
     this.groupsMade++;
     return group;

@@ -1,6 +1,6 @@
 /** @file Arithmetic as the manifest has it in, a number out: a number, or a postfix list such as `[2, "n", "*"]`. */
 import { PackageError } from "./errors.ts";
-import type { Field } from "./json.ts";
+import { list, numberOrName, type Parser } from "./json.ts";
 
 export type Postfix = number | readonly (number | string)[];
 
@@ -33,7 +33,5 @@ export function evaluate(expression: Postfix, values: Readonly<Record<string, nu
   return stack[0]!;
 }
 
-export function parsePostfix(field: Field): Postfix {
-  if (typeof field.value === "number") return field.value;
-  return field.list((item) => (typeof item.value === "number" ? item.value : item.text()));
-}
+export const postfix: Parser<Postfix> = (field) => (
+  typeof field.value === "number" ? field.value : list(numberOrName)(field));

@@ -153,7 +153,7 @@ export function profileOf(manifest: Manifest, entry: string, runs: readonly Laun
 
 function costOf(kernel: Kernel, { scalars }: Timed): { bytes?: number; flops?: number } {
   const bits = new DataView(scalars.buffer);
-  const values = Object.fromEntries(kernel.scalarNames.map((name, i) => [name, bits.getInt32(4 * i, true)]));
+  const values = Object.fromEntries(kernel.scalars.map((name, i) => [name, bits.getInt32(4 * i, true)]));
   const { bytes, flops } = kernel;
   return {
     ...(bytes === undefined ? {} : { bytes: evaluate(bytes, values) }),

@@ -180,7 +180,7 @@ describe("an image", () => {
 
   test("with options that no package can have is a PackageError", async () => {
     const loading = echo("float32", [1, 3, 4, 4], { fit: "best" } as never);
-    await assert.rejects(loading, rejects("PackageError", /fit must be one/));
+    await assert.rejects(loading, rejects("PackageError", /fit must be "stretch" or/));
   });
 });
 
