@@ -185,13 +185,12 @@ function resolutionOf(runs: readonly LaunchTimes[]): number {
 type Data = Omit<Profile, "table" | "trace">;
 
 function tableOf({ model, entry, runs, launches, kernels, ms, span, wall, resolution }: Data): string {
-  const rate = (amount: number | undefined, time: number): string =>
-    amount === undefined || time <= 0 ? "" : (amount / time / 1e6).toFixed(1);
-  const rows = kernels.map((kernel) => [
-    kernel.kernel, String(kernel.launches), kernel.ms.toFixed(3), `${(100 * kernel.share).toFixed(1)}%`,
-    rate(kernel.flops, kernel.ms), rate(kernel.bytes, kernel.ms),
+  const figure = (value = NaN): string => (isFinite(value) ? value.toFixed(value < 10 ? 3 : 1) : "");
+  const rows = kernels.map(({ kernel, launches, ms, share, flops, bytes }) => [
+    kernel, String(launches), ms.toFixed(3), `${(100 * share).toFixed(1)}%`,
+    ...[flops, bytes].flatMap((amount = NaN) => [figure(amount / 1e6), figure(amount / ms / 1e6)]),
   ]);
-  const table = [["kernel", "launches", "ms", "share", "GFLOP/s", "GB/s"], ...rows];
+  const table = [["kernel", "launches", "ms", "share", "MFLOP", "GFLOP/s", "MB", "GB/s"], ...rows];
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
   const padded = (cell: string, i: number): string => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!));
   const lines = table.map((row) => row.map(padded).join("  ").trimEnd());
@@ -203,13 +202,25 @@ function tableOf({ model, entry, runs, launches, kernels, ms, span, wall, resolu
   return `${lines.join("\n")}\n`;
 }
 
-/** Trace Event Format: complete events ("X") in microseconds, one thread for the GPU's launches. */
+/**
+ * Trace Event Format: complete events ("X") in microseconds. Viewers drop an event that overlaps another of its thread,
+ * so times are whole nanoseconds and a launch that begins before the last one's end gets a lane of its own.
+ */
 function traceOf({ model, entry, launches }: Data): string {
-  const common = { pid: 1, tid: 1 };
-  const events = launches.map(({ kernel, begin, ms, grid, bytes, flops }) => ({
-    ...common, name: kernel, cat: "kernel", ph: "X", ts: begin * 1e3, dur: ms * 1e3, args: { grid, bytes, flops },
-  }));
-  const name = (what: string, text: string): object => ({ ...common, name: what, ph: "M", args: { name: text } });
-  const traceEvents = [name("process_name", `${model}: ${entry}`), name("thread_name", "GPU"), ...events];
+  const ends: number[] = [];
+  const events = launches.map(({ kernel, begin, ms, grid, bytes, flops }) => {
+    const [from, to] = [Math.round(begin * 1e6), Math.round((begin + ms) * 1e6)];
+    const free = ends.findIndex((end) => end <= from + 1); // averages are off by one now and then
+    const lane = free < 0 ? ends.length : free;
+    const start = Math.max(from, ends[lane] ?? 0);
+    ends[lane] = Math.max(start, to);
+    const dur = (ends[lane] - start) / 1e3;
+    const args = { grid, bytes, flops };
+    return { name: kernel, cat: "kernel", ph: "X", pid: 1, tid: lane + 1, ts: start / 1e3, dur, args };
+  });
+  const name = (what: string, text: string, tid = 1): object =>
+    ({ name: what, ph: "M", pid: 1, tid, args: { name: text } });
+  const lanes = ends.map((_, lane) => name("thread_name", lane ? `GPU, beside ${lane}` : "GPU", lane + 1));
+  const traceEvents = [name("process_name", `${model}: ${entry}`), ...lanes, ...events];
   return JSON.stringify({ traceEvents, displayTimeUnit: "ms" });
 }

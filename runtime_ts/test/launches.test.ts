@@ -1,10 +1,10 @@
-/** @file Command lists of many launches: replayed, in several submits, timed, called off, and without hidden copies. */
+/** @file Command lists of many launches: replayed, in several submits, called off, and without hidden copies. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { loadModel, type Model } from "../src/index.ts";
 import { Plans, type Plan } from "../src/plan.ts";
 import { SLOTS, Uniforms } from "../src/uniforms.ts";
-import { adapter, alteredPackage, cleanUp, FIXTURE, gpu, rejects } from "./support.ts";
+import { adapter, cleanUp, FIXTURE, gpu, rejects } from "./support.ts";
 
 const BIAS = [1, 2, 3, 4];
 const USAGE_ALL = 0x80 | 0x8 | 0x4;
@@ -91,38 +91,6 @@ describe("a chain of launches", () => {
       model.run({ x: input(3, i), times: 100 }, { entry: "chain", signal }));
     (await Promise.all(runs)).forEach(({ y }, i) => { assert.deepEqual(y!.data, expected(input(3, i), 100)); });
   });
-
-  test("has a profile: every launch, its time, bytes and operations", async () => {
-    const folder = await alteredPackage((manifest) => {
-      manifest.kernels[0].flops = [4, "count", "*"];
-      manifest.kernels[0].bytes = [32, "count", "*", 16, "+"];
-    });
-    const costed = await loadModel(folder, { gpu });
-    const profile = await costed.profile({ x: input(100), times: 30 }, { entry: "chain", runs: 2 });
-    assert.equal(profile.launches.length, 30);
-    assert.deepEqual(profile.kernels.map(({ kernel, launches, flops, bytes }) => [kernel, launches, flops, bytes]),
-      [["add_bias", 30, 30 * 400, 30 * 3216]]);
-    assert.ok(profile.ms > 0 && profile.span > 0 && profile.wall > 0);
-    profile.launches.forEach(({ begin }, i) => { assert.ok(begin >= (profile.launches[i - 1]?.begin ?? 0)); });
-    assert.match(profile.table(), /^kernel +launches +ms +share +GFLOP\/s +GB\/s\nadd_bias +30 /);
-    type Trace = { traceEvents: { ph: string; dur?: number; name: string }[] };
-    const events = (JSON.parse(profile.trace()) as Trace).traceEvents.filter(({ ph }) => ph === "X");
-    assert.equal(events.length, 30);
-    assert.ok(events.every(({ name, dur }) => name === "add_bias" && dur! >= 0));
-    // The Trace Event Format: metadata and complete events of one process, in microseconds, in order.
-    const trace = JSON.parse(profile.trace()) as { traceEvents: Record<string, unknown>[]; displayTimeUnit: string };
-    assert.equal(trace.displayTimeUnit, "ms");
-    for (const { ph, name, pid, tid, ts, dur, args } of trace.traceEvents) {
-      assert.deepEqual([typeof name, typeof args, pid, tid], ["string", "object", 1, 1]);
-      const times = ph === "X" ? [ts, dur] : [];
-      assert.ok(ph === "M" || (ph === "X" && times.every((time) => typeof time === "number" && time >= 0)));
-    }
-    // Nothing stays switched on.
-    const { submits } = costed.counters;
-    await chain(costed, 3, 14);
-    assert.equal(costed.counters.submits - submits, 1);
-    costed.dispose();
-  });
 });
 
 test("a launch waits for a submit only where its slot was another's, and pieces are even", () => {
@@ -201,13 +169,6 @@ test("two models share a device, and run side by side", async () => {
   device.destroy();
 });
 
-test("a profile on a device without timestamps says what is missing", async () => {
-  const device = await (await adapter()).requestDevice();
-  const model = await loadModel(FIXTURE, { device });
-  await assert.rejects(model.profile({ x: input(1) }), rejects("UnsupportedError", /"timestamp-query"/));
-  model.dispose();
-  device.destroy();
-});
 
 /** The device's buffers that are not destroyed. */
 function watchBuffers(device: GPUDevice): Set<string> {
