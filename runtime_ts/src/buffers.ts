@@ -39,9 +39,16 @@ export function padded(bytes: number): number {
   return Math.max(SMALLEST, Math.ceil(bytes / SMALLEST) * SMALLEST);
 }
 
+/** A size for `bytes` and what is a little larger: quarter steps between powers of two, unless that is above `most`. */
+export function roomy(bytes: number, most: number): number {
+  const step = Math.max(SMALLEST, 2 ** Math.floor(Math.log2(bytes)) / 4);
+  return Math.max(bytes, Math.min(most, Math.ceil(bytes / step) * step));
+}
+
 export class Buffers {
   readonly #device: GPUDevice;
-  readonly #largest: number;
+  /** The most bytes that a buffer can have and be bound with. */
+  readonly largest: number;
   readonly #blocks: (Block | undefined)[] = [undefined]; // handle 0 is none
   readonly #external = new Map<GPUBuffer, number>();
   readonly #own = new WeakMap<GPUBuffer, number>();
@@ -58,7 +65,7 @@ export class Buffers {
 
   constructor(device: GPUDevice) {
     this.#device = device;
-    this.#largest = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
+    this.largest = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
   }
 
   /** Changes when handles come to name something else, and whatever was made from them must go. */
@@ -69,8 +76,8 @@ export class Buffers {
   /** A new zeroed buffer; its handle, or 0 if no buffer can be so large (`refusal` says why). */
   allocate(bytes: number, owner: "model" | "runtime"): number {
     const size = padded(bytes);
-    if (size > this.#largest) {
-      this.refusal = `a tensor of ${bytes} bytes does not fit a buffer of this device (at most ${this.#largest} bytes)`;
+    if (size > this.largest) {
+      this.refusal = `a tensor of ${bytes} bytes does not fit a buffer of this device (at most ${this.largest} bytes)`;
       return 0;
     }
     const buffer = this.#device.createBuffer({ size, usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST });

@@ -1,5 +1,5 @@
 /** @file Checked arguments in, values for the wasm out: data and pictures in buffers that are used again. */
-import type { Buffers } from "./buffers.ts";
+import { roomy, type Buffers } from "./buffers.ts";
 import type { Commands } from "./commands.ts";
 import { USAGE } from "./device.ts";
 import { dtypeInfo, product } from "./dtype.ts";
@@ -123,9 +123,10 @@ export class InputBuffers {
   #slot(slot: string, bytes: number): number {
     const fit = this.#known(slot, bytes);
     if (fit !== undefined) return fit;
-    const handle = this.#buffers.allocate(bytes, "runtime");
-    if (handle === 0) throw new OutOfMemoryError(this.#buffers.refusal);
     const old = this.#slots.get(slot);
+    // What has grown once may grow again, by a little each time.
+    const handle = this.#buffers.allocate(old ? roomy(bytes, this.#buffers.largest) : bytes, "runtime");
+    if (handle === 0) throw new OutOfMemoryError(this.#buffers.refusal);
     if (old !== undefined) this.#buffers.release(old);
     this.#slots.set(slot, handle);
     return handle;

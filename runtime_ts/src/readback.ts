@@ -1,4 +1,5 @@
 /** @file Pieces of device memory in, typed arrays out, through staging buffers that are mapped and then used again. */
+import { roomy } from "./buffers.ts";
 import type { Commands, Counters } from "./commands.ts";
 import { MAP_READ, USAGE } from "./device.ts";
 import { dtypeInfo, product, viewAs, type DType } from "./dtype.ts";
@@ -7,10 +8,13 @@ import type { Tensor } from "./tensor.ts";
 
 type TensorValue = Value & { kind: "tensor" };
 
-const MOST_KEPT = 4;
+/** Buffers that wait for the next read, and bytes of all but the last one used. */
+const MOST_KEPT = 16;
+const MOST_KEPT_BYTES = 64 << 20;
 
 export class Readback {
   readonly #device: GPUDevice;
+  /** The one used last comes first. */
   #idle: GPUBuffer[] = [];
   readonly #busy = new Set<GPUBuffer>();
   readonly #counters: Counters;
@@ -67,10 +71,11 @@ export class Readback {
     buffer.destroy();
   }
 
-  #take(size: number): GPUBuffer {
+  #take(least: number): GPUBuffer {
     // Not one that is far too large: its memory would be held for nothing.
-    const fit = this.#idle.findIndex((buffer) => buffer.size >= size && buffer.size <= 4 * size);
+    const fit = this.#idle.findIndex(({ size }) => size >= least && size <= 4 * least);
     if (fit >= 0) return this.#idle.splice(fit, 1)[0]!;
+    const size = roomy(least, this.#device.limits.maxBufferSize);
     this.bytes += size;
     this.peak = Math.max(this.peak, this.bytes);
     return this.#device.createBuffer({ size, usage: USAGE.MAP_READ | USAGE.COPY_DST });
@@ -78,8 +83,11 @@ export class Readback {
 
   #keep(buffer: GPUBuffer): void {
     if (!this.#busy.delete(buffer)) return;
-    this.#idle.push(buffer);
-    if (this.#idle.length > MOST_KEPT) this.#drop(this.#idle.shift()!);
+    this.#idle.unshift(buffer);
+    let bytes = -buffer.size;
+    const kept = this.#idle.filter(({ size }, i) => i < MOST_KEPT && (bytes += size) <= MOST_KEPT_BYTES);
+    for (const each of this.#idle) if (!kept.includes(each)) this.#drop(each);
+    this.#idle = kept;
   }
 }
 
