@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from . import gemm, matrix, split_k, straight, table
+from . import gemm, matrix, split_k, straight, table, winograd
 from .blocks import NotApplicable
 from .limits import Limits
 from .product import Product, recognise
+
+Plan = table.Plan | straight.Straight | winograd.Winograd
 
 # Below this many multiplications per result, staging costs more than it saves.
 MIN_DEPTH = 8
@@ -23,7 +25,7 @@ def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
     return write(product, plan, limits).with_attr("tvm_webgpu.plan", str(plan))
 
 
-def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Product, table.Plan | straight.Straight]:
+def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Product, Plan]:
     """The product that the function is, and its plan. Raises NotApplicable as `schedule` does."""
     product = suitable(func)
     plan = _choose(product, limits)
@@ -46,17 +48,19 @@ def suitable(func: tirx.PrimFunc) -> Product:
     return product
 
 
-def _choose(product: Product, limits: Limits) -> table.Plan | straight.Straight | None:
+def _choose(product: Product, limits: Limits) -> Plan | None:
     if not limits.software:
         return next(table.plans(product, limits), None)
     shape = table.Shape.of(product)
-    return straight.choose(shape.s, shape.y, shape.x)
+    return winograd.choose(product) or straight.choose(shape.s, shape.y, shape.x)
 
 
-def write(product: Product, plan: table.Plan | straight.Straight, limits: Limits) -> tirx.PrimFunc:
+def write(product: Product, plan: Plan, limits: Limits) -> tirx.PrimFunc:
     """The kernel of a plan. Raises NotApplicable where it does not fit."""
     if isinstance(plan, straight.Straight):
         return straight.write(product, plan, limits)
+    if isinstance(plan, winograd.Winograd):
+        return winograd.write(product, plan, limits)
     if isinstance(plan, gemm.Tile):
         return gemm.write(product, plan, limits)
     if isinstance(plan, matrix.MatrixTile):

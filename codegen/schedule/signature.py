@@ -9,6 +9,7 @@ from tvm import tirx
 from . import rule_product, start, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
+from .winograd import Winograd
 
 
 def signature(func: tirx.PrimFunc, limits: Limits) -> Hashable | None:
@@ -26,6 +27,8 @@ def signature(func: tirx.PrimFunc, limits: Limits) -> Hashable | None:
 
 def _product(func: tirx.PrimFunc, limits: Limits) -> Hashable:
     product, plan = rule_product.choose(func, limits)
+    if isinstance(plan, Winograd):
+        raise NotApplicable("its kernels are written for one size")
     return ("product", plan, product.operand_y.along, product.operand_x.along, product.vector_store)
 
 

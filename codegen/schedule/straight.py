@@ -55,13 +55,18 @@ LANES, PROCESSORS = 8, 4
 
 def choose(s: int, y: int, x: int) -> Straight:
     """The tile with the least loads on the busiest processor, for s * y * x results."""
+    return Straight(*min(TILES, key=lambda tile: _loads(tile, s, y, x)))
 
-    def loads(tile: tuple[int, int]) -> int:
-        rows, cols = tile
-        tiles = s * -(-y // rows) * -(-x // cols)
-        return -(-tiles // (LANES * PROCESSORS)) * (rows + cols)
 
-    return Straight(*min(TILES, key=loads))
+def loads(s: int, y: int, x: int) -> int:
+    """Loads for each step of the sums with the tile that is chosen, those of idle lanes included."""
+    return min(_loads(tile, s, y, x) for tile in TILES) * LANES * PROCESSORS
+
+
+def _loads(tile: tuple[int, int], s: int, y: int, x: int) -> int:
+    rows, cols = tile
+    tiles = s * -(-y // rows) * -(-x // cols)
+    return -(-tiles // (LANES * PROCESSORS)) * (rows + cols)
 
 
 def write(product: Product, plan: Straight, limits: Limits) -> tirx.PrimFunc:
@@ -69,6 +74,12 @@ def write(product: Product, plan: Straight, limits: Limits) -> tirx.PrimFunc:
     if not plan.fits(product, limits):
         raise NotApplicable(f"{plan} is too large for a workgroup")
     kernel = Kernel()
+    emit(kernel, product, plan)
+    return product.func.with_body(kernel.finish())
+
+
+def emit(kernel: Kernel, product: Product, plan: Straight) -> None:
+    """The kernel's statements."""
     tiles_y, tiles_x = ceil_div(product.y.extent, plan.rows), ceil_div(product.x.extent, plan.cols)
     with numbered(kernel, i64(tiles_y) * tiles_x * product.s.extent, plan.threads) as tile:
         tile_x = kernel.let("tile_x", tvm.tirx.floormod(tile, i64(tiles_x)))
@@ -77,7 +88,6 @@ def write(product: Product, plan: Straight, limits: Limits) -> tirx.PrimFunc:
         s = kernel.let("s", tvm.tirx.floordiv(rest, i64(tiles_y)))
         body = Body(kernel, product, plan, s, tile_y * plan.rows, tile_x * plan.cols)
         body.store(body.sums())
-    return product.func.with_body(kernel.finish())
 
 
 @contextlib.contextmanager

@@ -216,7 +216,11 @@ CASES: dict[str, Case] = {
 
 def functions(name: str) -> dict[str, tvm.tirx.PrimFunc]:
     """The case's TIR functions, unscheduled, by name."""
-    spec = CASES[name]
+    return functions_of(CASES[name])
+
+
+def functions_of(spec: Case) -> dict[str, tvm.tirx.PrimFunc]:
+    """The TIR functions of an operator, unscheduled, by name."""
     bb = relax.BlockBuilder()
     params = [relax.Var(f"x{i}", relax.TensorType(shape, dtype)) for i, (shape, dtype) in enumerate(spec.inputs)]
     with bb.function("main", params):
