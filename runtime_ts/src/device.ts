@@ -17,8 +17,11 @@ type Limits = Record<string, number | undefined>;
 /** Sizes are worth having as large as the adapter gives them: how large buffers get depends on the inputs. */
 const ROOM = ["maxBufferSize", "maxStorageBufferBindingSize"];
 
-/** Stands among the features of packages for adapters that are programs on the CPU; WebGPU has no such feature. */
-const SOFTWARE = "software-adapter";
+/** What stands among the features of packages and is none of WebGPU's: how an adapter must be. */
+const PROPERTIES: Readonly<Record<string, (info: GPUAdapterInfo) => boolean>> = {
+  "software-adapter": (info) => info.isFallbackAdapter, // a program on the CPU
+  "subgroups-of-32": (info) => info.subgroupMinSize === 32 && info.subgroupMaxSize === 32,
+};
 
 /** What a device of ours gets where the adapter has it, whatever the package requires: profiles read it. */
 const OPTIONAL = ["timestamp-query"] as const satisfies readonly GPUFeatureName[];
@@ -68,7 +71,7 @@ const FIRST_PAUSE_MS = 100;
 /** A device of our own with what the package requires and room for large tensors. @throws UnsupportedError */
 export async function openDevice(adapter: GPUAdapter, requires: Requirements): Promise<GPUDevice> {
   const optional = OPTIONAL.filter((name) => adapter.features.has(name));
-  const required = requires.features.filter((name) => name !== SOFTWARE) as GPUFeatureName[];
+  const required = requires.features.filter((name) => !(name in PROPERTIES)) as GPUFeatureName[];
   const features = new Set([...required, ...optional]);
   const limits: Record<string, number> = { ...requires.limits };
   for (const name of ROOM) limits[name] = (adapter.limits as unknown as Limits)[name] ?? 0;
@@ -89,8 +92,8 @@ export type Capabilities = Pick<GPUAdapter, "features" | "limits"> & Partial<Pic
 
 /** Every feature and limit that is required and not there, in words. */
 export function missingOf(requires: Requirements, { features, limits, info, adapterInfo }: Capabilities): string[] {
-  const software = (info ?? adapterInfo)?.isFallbackAdapter === true;
-  const has = (name: string): boolean => (name === SOFTWARE ? software : features.has(name));
+  const about = info ?? adapterInfo;
+  const has = (name: string): boolean => (about && PROPERTIES[name]?.(about)) ?? features.has(name);
   const missing = requires.features.filter((name) => !has(name)).map((name) => `feature "${name}"`);
   for (const [name, needed] of Object.entries(requires.limits)) {
     const given = (limits as unknown as Limits)[name] ?? 0;

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { missingOf } from "../src/device.ts";
 import { loadModel, type LoadOptions } from "../src/index.ts";
 import { serve } from "./serve.ts";
-import { adapter, alteredPackage, cleanUp, gpu, packageWithVariants, rejects } from "./support.ts";
+import { adapter, altered, alteredPackage, cleanUp, gpu, packageWithVariants, rejects } from "./support.ts";
 
 after(cleanUp);
 
@@ -57,6 +58,23 @@ describe("the best variant", () => {
     const device = await (await adapter()).requestDevice();
     assert.equal((await chosen(software, { device })).variant, expected);
     device.destroy();
+  });
+
+  test("for adapters whose subgroups are all as large as kernels count on", async () => {
+    const shuffling = await packageWithVariants({ shuffling: { features: ["subgroups", "subgroups-of-32"] } });
+    const found = await adapter();
+    const { features, info } = found;
+    const fits = features.has("subgroups") && info.subgroupMinSize === 32 && info.subgroupMaxSize === 32;
+    assert.equal((await chosen(shuffling, { gpu })).variant, fits ? "shuffling" : "baseline");
+    const requires = { features: ["subgroups", "subgroups-of-32"], limits: {} };
+    const missing = (least: number, most: number): string[] => missingOf(requires, {
+      features: new Set(["subgroups"]), limits: found.limits,
+      info: altered(info, { subgroupMinSize: least, subgroupMaxSize: most }),
+    });
+    assert.deepEqual(missing(32, 32), []);
+    for (const [least, most] of [[4, 4], [8, 32], [32, 64]] as const) {
+      assert.deepEqual(missing(least, most), ['feature "subgroups-of-32"']);
+    }
   });
 
   test("that the caller names", async () => {

@@ -1,17 +1,22 @@
 """Variants and small parameters from a model to results: what is compiled, what is chosen, and what it computes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tvm
 import tvm_webgpu
 from onnx import helper
+from tvm.script import relax as R
+from tvm.script import tirx as T
 from tvm_webgpu.cli import main
 from tvm_webgpu.errors import InputError, PackageError
 from tvm_webgpu.executor import Executor
-from tvm_webgpu.package import Package
+from tvm_webgpu.executor.device import lacks
+from tvm_webgpu.package import Package, Requirements
 from tvm_webgpu.pipeline.target import resolve_target
 from tvm_webgpu.pipeline.variants import PRESETS, parse_variant
 
@@ -85,6 +90,57 @@ def test_software_adapters_get_kernels_of_their_own(tmp_path: Path, expected: np
         software = executor._gpu._device.adapter.info["adapter_type"] == "CPU"
         assert executor.variant == ("software" if software else "baseline")
         np.testing.assert_allclose(executor.run({"x": X})["y"], expected, 1e-5, 1e-5)
+
+
+@tvm.script.ir_module
+class RowSums:
+    """Sums of rows, the threads of a group together: where the target has subgroups, by shuffles in 32 of them."""
+
+    @T.prim_func(s_tir=True)
+    def row_sums(x: T.Buffer((8, 64), "float32"), y: T.Buffer((8,), "float32")):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        for i in T.thread_binding(8, thread="blockIdx.x"):
+            for k in T.thread_binding(32, thread="threadIdx.x"):
+                for j in range(2):
+                    with T.sblock("sum"):
+                        row, column = T.axis.spatial(8, i), T.axis.reduce(64, j * 32 + k)
+                        with T.init():
+                            y[row] = T.float32(0)
+                        y[row] = y[row] + x[row, column]
+
+    @R.function
+    def main(x: R.Tensor((8, 64), "float32")) -> R.Tensor((8,), "float32"):
+        cls = RowSums
+        return R.call_tir(cls.row_sums, (x,), R.Tensor((8,), "float32"))
+
+
+@pytest.mark.parametrize("executor", ["wgpu", "node"])
+def test_shuffles_run_where_subgroups_are_large_enough_only(
+    executor: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tvm_webgpu.compile(RowSums, variants=["subgroups"])
+    (variant,) = package.variants
+    assert [("subgroupShuffle" in each.kernels[0].wgsl) for each in (package, variant.package)] == [False, True]
+    assert package.features == () and variant.package.features == ("subgroups", "subgroups-of-32")
+    package.save(tmp_path / "dist")
+    x = np.random.default_rng(3).normal(0, 1, (8, 64)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    files = ["--input", f"x={tmp_path / 'x.npy'}", "--output", str(tmp_path / "y.npy")]
+    run = ["run", str(tmp_path / "dist"), "--executor", executor, *files]
+    assert main(run) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), x.sum(1), 1e-5, 1e-5)
+    assert main([*run, "--variant", "baseline"]) == 0
+    if main([*run, "--variant", "subgroups"]):
+        assert "subgroups-of-32" in capsys.readouterr().err
+    else:
+        np.testing.assert_allclose(np.load(tmp_path / "y.npy"), x.sum(1), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize(("vendor", "missing"), [(0x10DE, []), (0x8086, ["the feature subgroups-of-32"])])
+def test_one_vendor_s_subgroups_are_known(vendor: int, missing: list[str]) -> None:
+    info = {"adapter_type": "DiscreteGPU", "vendor_id": vendor}
+    adapter = SimpleNamespace(info=info, features={"subgroup"}, limits={})
+    assert lacks(Requirements("subgroups", ("subgroups", "subgroups-of-32"), {}), adapter) == missing
 
 
 def test_a_package_in_memory_is_chosen_from_likewise(folder: Path) -> None:

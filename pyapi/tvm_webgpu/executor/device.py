@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import wgpu
 
@@ -16,8 +16,14 @@ from tvm_webgpu.package import BASELINE, START, Package, Requirements, choose_va
 FEATURES = {"subgroups": "subgroup"}
 """WebGPU's feature names that wgpu spells otherwise."""
 
-SOFTWARE = "software-adapter"
-"""Stands among the features of packages for adapters that are programs on the CPU; WebGPU has no such feature."""
+NVIDIA = 0x10DE
+
+PROPERTIES: Mapping[str, Callable[[wgpu.GPUAdapter], bool]] = {
+    "software-adapter": lambda adapter: adapter.info["adapter_type"] == "CPU",
+    # wgpu-native does not say the sizes of subgroups; this is one vendor's in all that it makes.
+    "subgroups-of-32": lambda adapter: adapter.info["vendor_id"] == NVIDIA,
+}
+"""What stands among the features of packages and is none of WebGPU's: how an adapter must be."""
 
 SMALLER_IS_BETTER = "min-"
 WANTED_IN_FULL = ("max-buffer-size", "max-storage-buffer-binding-size")
@@ -31,8 +37,8 @@ def _wgpu_limit(name: str) -> str:
 def lacks(package: Package | Requirements, offered: wgpu.GPUAdapter | wgpu.GPUDevice) -> list[str]:
     """The features and limits that a package requires and an adapter or device does not have, in words."""
     adapter = offered.adapter if isinstance(offered, wgpu.GPUDevice) else offered
-    software = [SOFTWARE] if adapter.info["adapter_type"] == "CPU" else []
-    features, limits = {*offered.features, *software}, offered.limits
+    features = {*offered.features, *(name for name, holds in PROPERTIES.items() if holds(adapter))}
+    limits = offered.limits
     missing = [f"the feature {name}" for name in package.features if FEATURES.get(name, name) not in features]
     for name, value in package.limits.items():
         have = limits.get(_wgpu_limit(name))
@@ -78,7 +84,7 @@ def open_device(package: Package, adapter: wgpu.GPUAdapter | None = None) -> wgp
     limits = {name: adapter.limits[name] for name in WANTED_IN_FULL}
     required = {_wgpu_limit(name): value for name, value in package.limits.items()}
     limits |= {name: value for name, value in required.items() if name in adapter.limits}
-    features = [FEATURES.get(name, name) for name in package.features if name != SOFTWARE]
+    features = [FEATURES.get(name, name) for name in package.features if name not in PROPERTIES]
     try:
         return adapter.request_device_sync(required_features=features, required_limits=limits)
     except RuntimeError as error:

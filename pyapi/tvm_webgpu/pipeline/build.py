@@ -25,7 +25,7 @@ from tvm_webgpu.pipeline.model import ImportOptions, Model
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
 from tvm_webgpu.pipeline.progress import LOG, Listener, Progress
 from tvm_webgpu.pipeline.signatures import inputs_of, outputs_of, storage_of
-from tvm_webgpu.pipeline.target import FEATURES, SOFTWARE, enabled_features, resolve_target
+from tvm_webgpu.pipeline.target import FEATURES, SOFTWARE, SUBGROUPS_OF_32, enabled_features, resolve_target
 from tvm_webgpu.pipeline.variants import parse_variant
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def _build(model: Model, target: Target, mixed_precision: bool, cache: Cache, re
     used = {feature for kernel in kernels.kernels for feature in kernel.features}
     if "software" in enabled_features(target):
         used.add(SOFTWARE)
+    if "subgroups" in used:
+        used.add(SUBGROUPS_OF_32)
     memory = [module.workgroup_memory_bytes for module in kernels.modules.values()]
     return Package(
         name=model.name,
@@ -157,7 +159,7 @@ def _build(model: Model, target: Target, mixed_precision: bool, cache: Cache, re
         params=tuple(lifted.params),
         kernels=kernels.kernels,
         wasm=wasm,
-        features=tuple(feature for feature in FEATURES.values() if feature in used),
+        features=tuple(feature for feature in (*FEATURES.values(), SUBGROUPS_OF_32) if feature in used),
         limits=required_limits(kernels.kernels, memory, lifted.params),
         producer={"tvm_webgpu": tvm_webgpu.__version__, "tvm": tvm.__version__},
     )

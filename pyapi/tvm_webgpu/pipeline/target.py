@@ -19,6 +19,9 @@ HOST = {
 SOFTWARE = "software-adapter"
 """Not a feature of WebGPU's, but of adapters that are programs on the CPU: kernels made for one are slow on a GPU."""
 
+SUBGROUPS_OF_32 = "subgroups-of-32"
+"""Likewise of adapters whose subgroups always have 32 invocations: as many take part in a reduction by shuffles."""
+
 FEATURES = {
     "f16": "shader-f16",
     "subgroups": "subgroups",
