@@ -1,8 +1,8 @@
 /** @file An entry bound to buffers: one call of its wasm, and from then on only what the GPU has to be told. */
+import { checkUsage } from "./buffers.ts";
 import { dtypeInfo, product } from "./dtype.ts";
-import { DisposedError, InputError, OutOfMemoryError, UnsupportedError } from "./errors.ts";
+import { DisposedError, InputError, UnsupportedError } from "./errors.ts";
 import type { Value } from "./host.ts";
-import { NEEDED_USAGE } from "./inputs.ts";
 import type { Entry } from "./manifest.ts";
 import { renamed } from "./plan.ts";
 import type { Runner } from "./run.ts";
@@ -94,9 +94,7 @@ export class Binding implements Bound {
   }
 
   #pin(name: string, buffer: GPUBuffer): number {
-    if (NEEDED_USAGE & ~buffer.usage) {
-      throw new InputError(`"${name}": its buffer needs the usages STORAGE, COPY_SRC and COPY_DST`);
-    }
+    checkUsage(buffer, name);
     const handle = this.#runner.session.buffers.pin(buffer);
     this.#pins.push(handle);
     return handle;
@@ -163,8 +161,7 @@ export class Binding implements Bound {
       }
       return this.#pin(name, given);
     }
-    const handle = buffers.allocate(Math.max(bytes, room), "runtime");
-    if (handle === 0) throw new OutOfMemoryError(buffers.refusal);
+    const handle = buffers.make(Math.max(bytes, room));
     this.#pins.push(handle);
     return handle;
   }

@@ -1,6 +1,6 @@
 /** @file Sizes and GPU buffers in, handles out: the table of device memory that the wasm and the runtime share. */
 import { USAGE } from "./device.ts";
-import { ModelError } from "./errors.ts";
+import { InputError, ModelError, OutOfMemoryError } from "./errors.ts";
 
 /** A piece of device memory that a handle names. */
 export interface Block {
@@ -32,6 +32,16 @@ const HANDLE_STEP = 64; // host code takes data pointers to be 64-aligned
 const MOST_RETIRED = 256;
 const MOST_EXTERNAL = 64;
 
+/** What the buffer of a tensor is used for. */
+export const TENSOR_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
+
+/** @throws InputError if a caller's buffer can't hold a tensor. */
+export function checkUsage({ usage }: GPUBuffer, name: string): void {
+  if (TENSOR_USAGE & ~usage) {
+    throw new InputError(`"${name}": its buffer needs the usages STORAGE, COPY_SRC and COPY_DST`);
+  }
+}
+
 /** No kernel's element is larger, so a binding of this size holds at least one, as WebGPU demands. */
 const SMALLEST = 16;
 
@@ -55,7 +65,8 @@ export class Buffers {
   #free: number[] = [];
   #retired: number[] = [];
   #dying: GPUBuffer[] = [];
-  #epoch = 0;
+  /** Changes when handles come to name something else, and whatever was made from them must go. */
+  epoch = 0;
   /** Of the buffers made here and not yet destroyed, by who asked for them, and the most there were in all. */
   readonly bytes = { model: 0, runtime: 0, peak: 0 };
   /** Buffers that the model's code gave back so far: what was recorded before may name them. */
@@ -68,11 +79,6 @@ export class Buffers {
     this.largest = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
   }
 
-  /** Changes when handles come to name something else, and whatever was made from them must go. */
-  get epoch(): number {
-    return this.#epoch;
-  }
-
   /** A new zeroed buffer; its handle, or 0 if no buffer can be so large (`refusal` says why). */
   allocate(bytes: number, owner: "model" | "runtime"): number {
     const size = padded(bytes);
@@ -80,12 +86,19 @@ export class Buffers {
       this.refusal = `a tensor of ${bytes} bytes does not fit a buffer of this device (at most ${this.largest} bytes)`;
       return 0;
     }
-    const buffer = this.#device.createBuffer({ size, usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST });
+    const buffer = this.#device.createBuffer({ size, usage: TENSOR_USAGE });
     const handle = this.#add({ buffer, offset: 0, bytes, size, owner });
     this.bytes[owner] += size;
     this.bytes.peak = Math.max(this.bytes.peak, this.bytes.model + this.bytes.runtime);
     this.refusal = "";
     this.#own.set(buffer, handle);
+    return handle;
+  }
+
+  /** The same for the runtime's own use. @throws OutOfMemoryError */
+  make(bytes: number): number {
+    const handle = this.allocate(bytes, "runtime");
+    if (handle === 0) throw new OutOfMemoryError(this.refusal);
     return handle;
   }
 
@@ -147,7 +160,7 @@ export class Buffers {
     if (this.#retired.length < MOST_RETIRED) return;
     this.#free.push(...this.#retired);
     this.#retired = [];
-    this.#epoch++;
+    this.epoch++;
   }
 
   destroy(): void {

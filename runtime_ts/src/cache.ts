@@ -17,22 +17,28 @@ export interface PackageCache {
   room?(): Promise<number | undefined>;
 }
 
+/** A load's cache, and why it keeps nothing more, if so. */
+export interface Store {
+  readonly cache?: PackageCache;
+  readonly refusal?: string;
+}
+
 const PREFIX = "tvm-webgpu ";
 // Keys of Cache Storage are addresses; this one is never asked.
 const ADDRESS = "https://tvm-webgpu.invalid/";
 
 /** The browser's Cache Storage for the package at this address, or why there is none. */
-export async function openBrowserCache(address: string): Promise<PackageCache | string> {
+export async function openBrowserCache(address: string): Promise<Store> {
   // Insecure pages have none; where a user forbids it, it is there and fails.
   const storage = (globalThis as { caches?: CacheStorage }).caches;
-  if (!storage) return "this place has no Cache Storage";
+  if (!storage) return { refusal: "this place has no Cache Storage" };
   let cache: Cache;
   try {
     cache = await storage.open(PREFIX + withoutQuery(address));
   } catch (error) {
-    return `the browser refuses Cache Storage (${String(error)})`;
+    return { refusal: `the browser refuses Cache Storage (${String(error)})` };
   }
-  return {
+  const kept: PackageCache = {
     async get(key) {
       const found = await cache.match(ADDRESS + key);
       return found && new Uint8Array(await found.arrayBuffer());
@@ -45,6 +51,7 @@ export async function openBrowserCache(address: string): Promise<PackageCache | 
       return quota === undefined ? undefined : quota - usage;
     },
   };
+  return { cache: kept };
 }
 
 /** A folder as a cache, for Node. It may serve many packages; what they no longer use stays until it is deleted. */

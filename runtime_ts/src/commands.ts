@@ -29,6 +29,8 @@ export class Commands {
   readonly counters: Counters = { dispatches: 0, copies: 0, submits: 0, bindGroups: 0, uploaded: 0, downloaded: 0 };
   /** Set while launches are timed. */
   timer: LaunchTimer | undefined;
+  /** Set while all is done but the launches themselves, whose counts of workgroups are its zeros. */
+  rehearsal: GPUBuffer | undefined;
   readonly kernels: readonly CompiledKernel[];
   readonly #device: GPUDevice;
   /** Kept at hand: asking the device for it is a call in Node. */
@@ -161,6 +163,7 @@ export class Commands {
   #steps(plan: Plan, words: Uint32Array, from: number): number {
     const { steps, fresh, perSubmit } = plan;
     const uniforms = this.#uniforms;
+    const { rehearsal } = this;
     let pass = this.#pass;
     let pipeline = this.#pipeline;
     let group = this.#group;
@@ -182,7 +185,8 @@ export class Commands {
       }
       if (pipeline !== step.pipeline) pass.setPipeline(pipeline = step.pipeline);
       if (group !== step.group) pass.setBindGroup(0, group = step.group);
-      pass.dispatchWorkgroups(step.x, step.y, step.z);
+      if (rehearsal) pass.dispatchWorkgroupsIndirect(rehearsal, 0);
+      else pass.dispatchWorkgroups(step.x, step.y, step.z);
       launches++;
     }
     this.counters.dispatches += launches - this.#launches;

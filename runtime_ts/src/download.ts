@@ -1,10 +1,10 @@
 /** @file A file of the manifest in, its verified bytes out: from the cache, else from the source, piece by piece. */
-import type { PackageCache } from "./cache.ts";
+import type { PackageCache, Store } from "./cache.ts";
 import { messageOf, PackageError } from "./errors.ts";
 import { chunksOf, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { contentBytes, PIECE_BYTES, type PackageFile } from "./manifest.ts";
 import type { Tally } from "./progress.ts";
-import { Turns } from "./queue.ts";
+import { abortable, sleep, Turns } from "./queue.ts";
 
 const TRIES = 4;
 const FIRST_PAUSE_MS = 200;
@@ -31,13 +31,12 @@ export class Downloads {
   /** Why nothing more is kept, if that is so. */
   refusal: string | undefined;
 
-  /** `refusal` says why nothing more may be kept, if that is so. */
-  constructor(source: Source, cache: PackageCache | string, meter: Tally, signal: AbortSignal, refusal?: string) {
+  constructor(source: Source, { cache, refusal }: Store, meter: Tally, signal: AbortSignal) {
     this.#source = source;
     this.#meter = meter;
     this.#signal = signal;
-    this.#cache = typeof cache === "string" ? undefined : cache;
-    this.refusal = typeof cache === "string" ? cache : refusal;
+    this.#cache = cache;
+    this.refusal = refusal;
   }
 
   /** A file's content whole. @throws PackageError, or the signal's reason */
@@ -162,7 +161,7 @@ class Transfer {
         this.#meter.add("download", used);
       } catch (error) {
         if (!(error instanceof TransferError) || ++failures === TRIES) throw error;
-        await pause(FIRST_PAUSE_MS * 2 ** failures, this.#signal);
+        await abortable(sleep(FIRST_PAUSE_MS * 2 ** failures), this.#signal);
         await this.#open(offset + at, fresh);
       }
     }
@@ -233,18 +232,4 @@ function wrong(file: PackageFile, { offset, bytes }: Piece, got: number): Packag
   }
   const where = bytes < file.bytes ? ` in bytes ${offset} to ${offset + bytes - 1}` : "";
   return new PackageError(`${file.path} does not have the SHA-256 of the manifest${where}: ${again}`);
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", stop, { once: true });
-  });
 }

@@ -9,7 +9,8 @@ export type { GpuResult } from "./results.ts";
 export type { GpuTensor, Input, ModelObject, Tensor } from "./tensor.ts";
 export type { DType, TypedArray } from "./dtype.ts";
 export type {
-  ArrayOf, EntriesOf, EntryTypes, IntOutput, ObjectOf, OnGpu, TensorInput, TensorOutput, TypedModel,
+  ArrayOf, BoundInputs, EntriesOf, EntryTypes, IntOutput, ObjectOf, OnGpu, TensorInput, TensorOutput, TypedBound,
+  TypedModel,
 } from "./typed.ts";
 export type {
   Entry, Kernel, Manifest, PackageFile, Param, Port, Requirements, SimplePort, TensorPort, Variant,

@@ -1,16 +1,12 @@
 /** @file Checked arguments in, values for the wasm out: data and pictures in buffers that are used again. */
-import { roomy, type Buffers } from "./buffers.ts";
+import { checkUsage, roomy, type Buffers } from "./buffers.ts";
 import type { Commands } from "./commands.ts";
-import { USAGE } from "./device.ts";
 import { dtypeInfo, product } from "./dtype.ts";
-import { InputError, OutOfMemoryError } from "./errors.ts";
 import type { Value } from "./host.ts";
 import { ImageWriter } from "./images.ts";
 import { HeldTensor, referenceOf, type Owner } from "./results.ts";
 import type { Entry } from "./manifest.ts";
 import type { Argument, GpuTensor, Input } from "./tensor.ts";
-
-export const NEEDED_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
 
 export class InputBuffers {
   readonly #buffers: Buffers;
@@ -105,9 +101,7 @@ export class InputBuffers {
     // Another model's result is as good as any buffer.
     const own = tensor instanceof HeldTensor && (tensor.owner === this.#owner || tensor.owner.lost || tensor.disposed);
     if (own) return referenceOf(tensor, this.#owner, name);
-    if (NEEDED_USAGE & ~tensor.buffer.usage) {
-      throw new InputError(`input "${name}": its buffer needs the usages STORAGE, COPY_SRC and COPY_DST`);
-    }
+    checkUsage(tensor.buffer, name);
     return 0;
   }
 
@@ -125,8 +119,7 @@ export class InputBuffers {
     if (fit !== undefined) return fit;
     const old = this.#slots.get(slot);
     // What has grown once may grow again, by a little each time.
-    const handle = this.#buffers.allocate(old ? roomy(bytes, this.#buffers.largest) : bytes, "runtime");
-    if (handle === 0) throw new OutOfMemoryError(this.#buffers.refusal);
+    const handle = this.#buffers.make(old ? roomy(bytes, this.#buffers.largest) : bytes);
     if (old !== undefined) this.#buffers.release(old);
     this.#slots.set(slot, handle);
     return handle;

@@ -2,6 +2,7 @@
 import { guarded, STAGE_COMPUTE, USAGE } from "./device.ts";
 import { GpuError, messageOf, PackageError } from "./errors.ts";
 import type { Kernel } from "./manifest.ts";
+import { sleep } from "./queue.ts";
 import { bindGroup } from "./words.ts";
 
 export interface CompiledKernel {
@@ -38,7 +39,7 @@ export async function compileKernels(
     if (offset + length > text.byteLength) throw new PackageError(`manifest.json: kernel "${kernel.name}" has no text`);
     const code = decoder.decode(text.subarray(offset, offset + length));
     const layout = layoutOf(device, kernel, layouts);
-    if (gently) await new Promise((resolve) => setTimeout(resolve, PACE_MS * (i + 9)));
+    if (gently) await sleep(PACE_MS * (i + 9));
     const pipeline = await compile(device, kernel.name, code, layout.pipeline);
     onCompiled(length);
     return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars.length };

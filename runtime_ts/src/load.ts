@@ -1,7 +1,7 @@
 /** @file A package's address in, a Model ready to run out; what the device lacks is said before large files come. */
 import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials, type Times } from "./build.ts";
-import { openBrowserCache, type PackageCache } from "./cache.ts";
-import { deviceLost, findAdapter, findGpu, openDevice } from "./device.ts";
+import { openBrowserCache, type PackageCache, type Store } from "./cache.ts";
+import { deviceLost, findAdapter, findGpu, missingOf, openDevice } from "./device.ts";
 import { Downloads, piecesOf } from "./download.ts";
 import { DeviceLostError, messageOf, PackageError } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
@@ -13,7 +13,7 @@ import { RenewedSessions } from "./rebuild.ts";
 import type { Session } from "./session.ts";
 import type { EntriesOf, TypedModel } from "./typed.ts";
 import { chooseVariant } from "./variants.ts";
-import { warmRuns, type WarmExtents } from "./warm.ts";
+import { warmRuns, type Warm, type WarmExtents } from "./warm.ts";
 
 export interface LoadOptions {
   /** A device of your own, so that tensors can stay in its buffers; if left out the model makes one. */
@@ -40,6 +40,8 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
   /** Called as bytes arrive, are verified, uploaded and compiled. */
   readonly onProgress?: (progress: Progress) => void;
+  /** The same for the tuned kernels of a model that begins with others (`start`), which come when it can be used. */
+  readonly onTuning?: (progress: Progress) => void;
   /** Takes the lines that the model's code prints; if left out they go to the console. */
   readonly onPrint?: (line: string) => void;
 }
@@ -81,14 +83,14 @@ export async function loadModel(location: string | URL, options: LoadOptions = {
 
 async function load(source: Source, options: LoadOptions, signal: AbortSignal): Promise<Model> {
   const start = performance.now();
-  const cache = await openCache(source, options.cache);
+  const store = await openStore(source, options.cache);
   const [offered, top] = await Promise.all([
     options.device ?? (options.gpu ? Promise.resolve(options.gpu) : findGpu()).then((gpu) => findAdapter(gpu)),
-    readManifest(source, cache, signal),
+    readManifest(source, store.cache, signal),
   ]);
   const owner = options.device ? "the given device" : "this graphics adapter";
   const variant = chooseVariant(top, offered, owner, options.variant);
-  const manifest = variant ? await readVariant(source, cache, variant.file, signal) : top;
+  const manifest = variant ? await readVariant(source, store, variant.file, signal) : top;
   // What the variant's own manifest requires counts, whatever the first one said of it.
   if (variant) chooseVariant({ ...manifest, variants: [] }, offered, owner);
   const manifestMs = performance.now() - start;
@@ -107,11 +109,10 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   const session = await owning(opening, ownsDevice, async () => {
     if (manifest.start && options.start !== false) {
       // With the same entries, not equal ones, a call may be taken to either.
-      first = { ...await readVariant(source, cache, manifest.start, signal), entries: manifest.entries };
+      first = { ...await readVariant(source, store, manifest.start, signal), entries: manifest.entries };
     }
     const meter = new Meter(workOf(first), options.onProgress);
-    const usable = typeof cache === "string" ? cache : await withRoom(cache, manifest);
-    downloads = new Downloads(source, cache, meter, signal, typeof usable === "string" ? usable : undefined);
+    downloads = new Downloads(source, await withRoom(store, manifest), meter, signal);
     const code = loadCode(first, downloads, meter);
     const device = await opening;
     deviceMs = performance.now() - start;
@@ -119,45 +120,53 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
     program = materials;
     return buildSession(device, ownsDevice, materials, times, signal);
   });
-  const renew = async (): Promise<Session> => rebuild(source, cache, options, { ...program, print });
+  const renew = async (): Promise<Session> => rebuild(source, store, options, { ...program, print });
   const ms = { ...times, manifest: manifestMs, device: deviceMs, warmUp: 0, total: performance.now() - start };
   const report: LoadReport = {
     variant: variant?.name ?? BASELINE,
     fetchedBytes: downloads.fetched,
     cachedBytes: downloads.cached,
     kept: downloads.kept().then(async (refusal) => {
-      if (typeof cache !== "string") await tidy(cache, top, [first, manifest]);
+      if (store.cache) await tidy(store.cache, top, [first, manifest]);
       return refusal;
     }),
     ms,
   };
   /** The tuned kernels, beside a session of those to begin with. */
   const tune = async (beside: Session, stop: AbortSignal): Promise<Session> => {
-    const downloads = new Downloads(source, cache, SILENT, stop);
-    const code = loadCode(manifest, downloads, SILENT);
-    const materials = { manifest, downloads, code, meter: SILENT, print, warm, beside };
+    const files = manifest.files.filter(({ role }) => role !== "params"); // those are there
+    const meter = new Meter(workOf({ ...manifest, files }), options.onTuning);
+    const downloads = new Downloads(source, store, meter, stop);
+    const code = loadCode(manifest, downloads, meter);
+    const materials = { manifest, downloads, code, meter, print, warm, beside };
     const { device } = beside;
     const tuned = await Promise.race([buildSession(device, ownsDevice, materials, times, stop), lossOf(device)]);
     program = materials;
     return tuned;
   };
+  const warmer: Warm = (runner, stop) => {
+    const { session } = runner;
+    const rehearse = session.manifest !== manifest || missingOf(ON_CPU, session.device).length === 0;
+    return warmRuns(runner, typeof warmUp === "object" ? warmUp : {}, stop, rehearse);
+  };
   const model = new Model(
-    new RenewedSessions(session, ownsDevice ? renew : undefined), report, first === manifest ? undefined : tune);
-  if (warmUp !== false && first === manifest) {
-    try {
-      await warmRuns(model, warmUp === true ? {} : warmUp, signal);
-    } catch (error) {
-      model.dispose();
-      signal.throwIfAborted();
-      if (error instanceof DeviceLostError) throw error;
-      // Zeros may mean nothing to it, and what stopped half way can't go on.
-      return load(source, { ...options, warmUp: false }, signal);
-    }
-    ms.warmUp = ms.total = performance.now() - start;
+    new RenewedSessions(session, ownsDevice ? renew : undefined), report, warm ? warmer : undefined,
+    first === manifest ? undefined : tune);
+  try {
+    await model.warm(signal);
+  } catch (error) {
+    model.dispose();
+    signal.throwIfAborted();
+    if (error instanceof DeviceLostError) throw error;
+    // Zeros may mean nothing to it, and what stopped half way can't go on.
+    return load(source, { ...options, warmUp: false }, signal);
   }
+  ms.warmUp = ms.total = performance.now() - start;
   model.tune();
   return model;
 }
+
+const ON_CPU = { features: ["software-adapter"], limits: {} };
 
 /** Destroys a device of the model's own if `work` fails. What waits for a lost device may wait for ever. */
 async function owning<T>(opening: Promise<GPUDevice>, owns: boolean, work: () => Promise<T>): Promise<T> {
@@ -179,14 +188,14 @@ const PATIENCE_MS = 3000;
 
 /** After a lost device: code is at hand, parameters come from the cache, or else once more from the source. */
 async function rebuild(
-  source: Source, cache: PackageCache | string, options: LoadOptions,
+  source: Source, store: Store, options: LoadOptions,
   { manifest, code, print }: { manifest: Manifest; code: Code; print: (line: string) => void },
 ): Promise<Session> {
   const adapter = await findAdapter(options.gpu ?? (await findGpu()), PATIENCE_MS);
   chooseVariant({ ...manifest, variants: [] }, adapter, "the graphics adapter that is left");
   const device = await openDevice(adapter, manifest.requires);
   const stop = new AbortController();
-  const downloads = new Downloads(source, cache, SILENT, stop.signal);
+  const downloads = new Downloads(source, store, SILENT, stop.signal);
   const materials: Materials = { manifest, downloads, code, meter: SILENT, print, warm: options.warmUp !== false };
   const times: Times = { wasm: 0, kernels: 0, params: 0, session: 0 };
   try {
@@ -197,17 +206,16 @@ async function rebuild(
   }
 }
 
-function openCache(source: Source, wanted: LoadOptions["cache"] = true): Promise<PackageCache | string> {
-  if (typeof wanted === "object") return Promise.resolve(wanted);
-  if (!wanted) return Promise.resolve("the caller wants none");
-  return source.remote ? openBrowserCache(source.name) : Promise.resolve("the package lies on this machine");
+async function openStore(source: Source, wanted: LoadOptions["cache"] = true): Promise<Store> {
+  if (typeof wanted === "object") return { cache: wanted };
+  if (!wanted) return { refusal: "the caller wants none" };
+  return source.remote ? openBrowserCache(source.name) : { refusal: "the package lies on this machine" };
 }
 
 /** Not the key of any content; for a visit without network. */
 const MANIFEST_KEY = "manifest.json";
 
-async function readManifest(source: Source, cache: PackageCache | string, signal: AbortSignal): Promise<Manifest> {
-  const kept = typeof cache === "string" ? undefined : cache;
+async function readManifest(source: Source, kept: PackageCache | undefined, signal: AbortSignal): Promise<Manifest> {
   let bytes: Bytes;
   try {
     bytes = await gathered(source.read("manifest.json", { signal }));
@@ -222,9 +230,9 @@ async function readManifest(source: Source, cache: PackageCache | string, signal
 }
 
 async function readVariant(
-  source: Source, cache: PackageCache | string, file: PackageFile, signal: AbortSignal,
+  source: Source, store: Store, file: PackageFile, signal: AbortSignal,
 ): Promise<Manifest> {
-  const bytes = await new Downloads(source, cache, SILENT, signal).whole(file);
+  const bytes = await new Downloads(source, store, SILENT, signal).whole(file);
   return parsed(source, file.path, bytes);
 }
 
@@ -244,14 +252,15 @@ async function gathered(chunks: AsyncIterable<Bytes>): Promise<Bytes> {
   return new Uint8Array(await new Blob(all).arrayBuffer());
 }
 
-/** The cache if it has room for what it lacks, or why it has not. */
-async function withRoom(cache: PackageCache, manifest: Manifest): Promise<PackageCache | string> {
-  const [room, keys] = await Promise.all([cache.room?.(), cache.keys?.()]).catch(() => []);
-  if (room === undefined) return cache;
+/** The store, which keeps no more if it has no room for all that it lacks. */
+async function withRoom(store: Store, manifest: Manifest): Promise<Store> {
+  const { cache } = store;
+  const [room, keys] = await Promise.all([cache?.room?.(), cache?.keys?.()]).catch(() => []);
+  if (room === undefined) return store;
   const there = new Set(keys);
   const lacking = neededFiles(manifest).flatMap(piecesOf).filter(({ sha256 }) => !there.has(sha256));
   const bytes = lacking.reduce((sum, piece) => sum + piece.bytes, 0);
-  return bytes <= room ? cache : `the cache has room for ${room} bytes, the package needs ${bytes}`;
+  return bytes <= room ? store : { ...store, refusal: `the cache has room for ${room} bytes, the package needs ${bytes}` };
 }
 
 /** Deletes what an earlier version of the package left. */

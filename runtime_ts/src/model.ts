@@ -6,36 +6,15 @@ import { DisposedError, InputError, messageOf, TvmWebgpuError } from "./errors.t
 import type { LoadReport } from "./load.ts";
 import type { Entry, Manifest } from "./manifest.ts";
 import { profileOf, LaunchTimes, type Profile } from "./profile.ts";
-import { abortable, Turns } from "./queue.ts";
+import { abortable, sleep, Turns } from "./queue.ts";
+import type { BindOptions, Inputs, ProfileOptions, RunOptions, RunRequest } from "./requests.ts";
 import type { GpuResult } from "./results.ts";
-import { Runner, type RunRequest } from "./run.ts";
+import { Runner } from "./run.ts";
 import { destroyProgram, type Session, type Sessions, type Tune } from "./session.ts";
-import { checkInputs, type CpuTensor, type Input } from "./tensor.ts";
+import { checkInputs, type CpuTensor } from "./tensor.ts";
+import type { Warm } from "./warm.ts";
 
-export interface RunOptions {
-  /** The entry function's name; if left out "main", or the only one. */
-  readonly entry?: string;
-  /** Calls the run off: also between its launches, after which the objects given to it are in no known state. */
-  readonly signal?: AbortSignal;
-  /** Where tensors are left: "cpu" (the default) reads them back, "gpu" gives them as `GpuResult`. */
-  readonly outputs?: "cpu" | "gpu";
-}
-
-export interface BindOptions {
-  readonly entry?: string;
-  /** Buffers for outputs, by name, with the usages STORAGE, COPY_SRC and COPY_DST. */
-  readonly outputs?: Readonly<Record<string, GPUBuffer>>;
-}
-
-export interface ProfileOptions {
-  readonly entry?: string;
-  readonly signal?: AbortSignal;
-  /** Runs over which times are averaged (default 5), after one that is not counted. */
-  readonly runs?: number;
-}
-
-export type { Bound, CpuTensor, Memory };
-export type Inputs = Readonly<Record<string, Input>>;
+export type { BindOptions, Bound, CpuTensor, Inputs, Memory, ProfileOptions, RunOptions };
 
 /** Two: while the GPU works on one run the next is prepared. More would only hold memory. */
 const RUNS_IN_FLIGHT = 2;
@@ -49,6 +28,7 @@ export class Model {
   #disposed = false;
   /** Runs that were called and have not reached the GPU yet: nothing may overtake them. */
   #unencoded = 0;
+  readonly #warm: Warm | undefined;
   readonly #better: Tune | undefined;
   readonly #began: Manifest;
   readonly #stop = new AbortController();
@@ -57,9 +37,10 @@ export class Model {
   #retired: Runner | undefined;
 
   /** @internal Use loadModel. */
-  constructor(sessions: Sessions, loading: LoadReport, better?: Tune) {
+  constructor(sessions: Sessions, loading: LoadReport, warm?: Warm, better?: Tune) {
     this.#sessions = sessions;
     this.loading = loading;
+    this.#warm = warm;
     this.#better = better;
     this.#began = sessions.current.manifest;
     this.#runner = new Runner(sessions.current);
@@ -94,6 +75,11 @@ export class Model {
    */
   get tuned(): Promise<string | undefined> {
     return this.#tuned;
+  }
+
+  /** @internal Makes the first run as quick as later ones. @throws what running throws; then it can't be used */
+  async warm(signal: AbortSignal): Promise<void> {
+    await this.#warm?.(this.#runner, signal);
   }
 
   /** @internal Begins to make the tuned kernels, behind the runs. */
@@ -240,25 +226,40 @@ export class Model {
   /** Makes the tuned kernels' session and, when no run is under way, has it take the place of the first. */
   async #improve(better: Tune): Promise<string | undefined> {
     const first = this.#sessions.current;
-    let session: Session;
+    let runner: Runner;
     try {
-      session = await better(first, this.#stop.signal);
+      runner = await this.#prepared(() => better(first, this.#stop.signal));
     } catch (error) {
       return messageOf(error);
     }
+    const { session } = runner;
     for (let i = 0; i < RUNS_IN_FLIGHT; i++) await this.#turns.enter();
     try {
       if (this.#disposed || this.#sessions.lost || this.#sessions.current !== first) {
+        runner.destroy();
         destroyProgram(session);
         return "the device was lost";
       }
       this.#retired = this.#runner;
       this.#sessions.current = session;
-      this.#runner = new Runner(session);
+      this.#runner = runner;
       this.#retire();
       return undefined;
     } finally {
       for (let i = 0; i < RUNS_IN_FLIGHT; i++) this.#turns.leave();
+    }
+  }
+
+  /** A program that is warm, or if zeros mean nothing to it and broke it, another one that is not. */
+  async #prepared(make: () => Promise<Session>): Promise<Runner> {
+    const runner = new Runner(await make());
+    try {
+      await this.#warm?.(runner, this.#stop.signal);
+      return runner;
+    } catch {
+      runner.destroy();
+      destroyProgram(runner.session);
+      return new Runner(await make());
     }
   }
 
@@ -292,8 +293,7 @@ export class Model {
     const { lost } = this.#sessions;
     if (error instanceof TvmWebgpuError) return lost ?? error;
     if (lost) return lost;
-    const soon = new Promise((resolve) => setTimeout(resolve, 100));
-    await Promise.race([this.device.lost, soon]);
+    await Promise.race([this.device.lost, sleep(100)]);
     return this.#sessions.lost ?? error;
   }
 }

@@ -1,7 +1,6 @@
 /** @file Values that the wasm gave in, what callers get out: arrays, tensors on the GPU, numbers and objects. */
 import type { Block } from "./buffers.ts";
 import { dtypeInfo, product } from "./dtype.ts";
-import { OutOfMemoryError } from "./errors.ts";
 import type { Value } from "./host.ts";
 import type { Readback } from "./readback.ts";
 import type { Lease, Recordings } from "./recordings.ts";
@@ -54,8 +53,7 @@ export class Outputs {
   #copied(value: TensorValue): GpuResult {
     const { buffers, commands, host } = this.#session;
     const bytes = product(value.shape) * dtypeInfo(value.dtype).bytes;
-    const handle = buffers.allocate(bytes, "runtime");
-    if (handle === 0) throw new OutOfMemoryError(buffers.refusal);
+    const handle = buffers.make(bytes);
     const own = buffers.get(handle);
     commands.copyOut(value.handle, value.offset, bytes, own.buffer, 0);
     if (value.object !== 0) host.release(value.object);

@@ -1,14 +1,13 @@
 /** @file A file of parameters in, as its bytes come; device buffers out, with a value for each parameter. */
-import { padded, type Buffers } from "./buffers.ts";
+import { padded, TENSOR_USAGE, type Buffers } from "./buffers.ts";
 import type { Decoder } from "./decode.ts";
-import { guarded, USAGE } from "./device.ts";
+import { guarded } from "./device.ts";
 import { product } from "./dtype.ts";
 import { OutOfMemoryError } from "./errors.ts";
 import type { Bytes } from "./fetch.ts";
 import type { Value } from "./host.ts";
 import { contentBytes, tensorBytes, type PackageFile, type Param } from "./manifest.ts";
 
-const USAGES = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
 const ALIGNMENT = 256;
 
 /** Bytes written that the GPU may still hold in staging memory. */
@@ -67,7 +66,7 @@ function lay(
   device: GPUDevice, buffers: Buffers, file: PackageFile, params: readonly Param[], own: (b: GPUBuffer) => GPUBuffer,
 ): Layout {
   const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
-  const make = (size: number): GPUBuffer => own(device.createBuffer({ size, usage: USAGES }));
+  const make = (size: number): GPUBuffer => own(device.createBuffer({ size, usage: TENSOR_USAGE }));
   for (const param of params) {
     const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     if (padded(tensorBytes(param)) > most) throw tooLarge(param, most);

@@ -15,18 +15,17 @@ export class Turns {
       this.#free--;
       return;
     }
-    await new Promise<void>((resolve, reject) => {
-      const go = (): void => {
-        signal?.removeEventListener("abort", giveUp);
-        resolve();
-      };
-      const giveUp = (): void => {
-        this.#waiting.splice(this.#waiting.indexOf(go), 1);
-        reject(signal!.reason as Error);
-      };
-      this.#waiting.push(go);
-      signal?.addEventListener("abort", giveUp, { once: true });
-    });
+    let go!: () => void;
+    const turn = new Promise<void>((resolve) => { go = resolve; });
+    this.#waiting.push(go);
+    try {
+      await abortable(turn, signal);
+    } catch (error) {
+      const at = this.#waiting.indexOf(go);
+      if (at >= 0) this.#waiting.splice(at, 1);
+      else this.leave(); // the turn came, too late
+      throw error;
+    }
   }
 
   leave(): void {
@@ -34,6 +33,10 @@ export class Turns {
     if (next) next();
     else this.#free++;
   }
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => { setTimeout(resolve, ms); });
 }
 
 /** The work's outcome, or the signal's reason as soon as it aborts; the work itself goes on. */

@@ -7,7 +7,7 @@ import { destroySession, type Session, type Sessions } from "./session.ts";
 export class RenewedSessions implements Sessions {
   current: Session;
   readonly #renew: (() => Promise<Session>) | undefined;
-  #lost: DeviceLostError | undefined;
+  lost: DeviceLostError | undefined;
   #renewal: Promise<Session> | undefined;
   #destroyed = false;
 
@@ -18,13 +18,9 @@ export class RenewedSessions implements Sessions {
     this.#watch(first);
   }
 
-  get lost(): DeviceLostError | undefined {
-    return this.#lost;
-  }
-
   async ready(signal?: AbortSignal): Promise<Session> {
-    if (!this.#lost) return this.current;
-    if (!this.#renew) throw this.#lost;
+    if (!this.lost) return this.current;
+    if (!this.#renew) throw this.lost;
     this.#renewal ??= this.#renewed(this.#renew).finally(() => { this.#renewal = undefined; });
     return abortable(this.#renewal, signal);
   }
@@ -38,7 +34,7 @@ export class RenewedSessions implements Sessions {
     destroySession(this.current); // what a lost device still holds in this process
     const session = await renew();
     this.current = session;
-    this.#lost = undefined;
+    this.lost = undefined;
     this.#watch(session);
     if (this.#destroyed) destroySession(session);
     return session;
@@ -47,7 +43,7 @@ export class RenewedSessions implements Sessions {
   #watch({ device }: Session): void {
     const advice = this.#renew ? "the next run makes a new one" : "load the model again, with a new device";
     void device.lost.then((info) => {
-      if (device === this.current.device) this.#lost = deviceLost(info, advice);
+      if (device === this.current.device) this.lost = deviceLost(info, advice);
     });
   }
 }

@@ -21,7 +21,7 @@ class Held implements ModelObject {
   readonly object: number;
   readonly owner: Owner;
   readonly #release: () => void;
-  #disposed = false;
+  disposed = false;
 
   constructor(object: number, release: () => void, owner: Owner) {
     this.object = object;
@@ -29,13 +29,9 @@ class Held implements ModelObject {
     this.owner = owner;
   }
 
-  get disposed(): boolean {
-    return this.#disposed;
-  }
-
   dispose(): void {
-    if (!this.#disposed) this.#release();
-    this.#disposed = true;
+    if (!this.disposed) this.#release();
+    this.disposed = true;
   }
 }
 

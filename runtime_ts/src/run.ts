@@ -1,8 +1,9 @@
 /** @file Checked arguments in, results out: one session's runs, encoded in turn and read back. */
-import { guarded } from "./device.ts";
-import { DeviceLostError, DisposedError, ModelError, OutOfMemoryError, TvmWebgpuError } from "./errors.ts";
+import { guarded, USAGE } from "./device.ts";
+import {
+  DeviceLostError, DisposedError, ModelError, OutOfMemoryError, TvmWebgpuError, UnsupportedError,
+} from "./errors.ts";
 import type { Memory } from "./buffers.ts";
-import type { LaunchTimer } from "./commands.ts";
 import type { Host, Value, Wanted } from "./host.ts";
 import { InputBuffers } from "./inputs.ts";
 import type { Entry } from "./manifest.ts";
@@ -11,19 +12,10 @@ import { abortable, Turns } from "./queue.ts";
 import { Outputs, type Finish, type TensorValue } from "./outputs.ts";
 import { Readback } from "./readback.ts";
 import { Recordings, type Lease, type Recording } from "./recordings.ts";
+import type { RunRequest } from "./requests.ts";
 import type { GpuResult } from "./results.ts";
 import type { Session } from "./session.ts";
 import type { Argument, Input } from "./tensor.ts";
-
-export interface RunRequest {
-  readonly entry: Entry;
-  readonly args: readonly Argument[];
-  readonly outputs: "cpu" | "gpu";
-  readonly signal?: AbortSignal | undefined;
-  readonly timer?: LaunchTimer | undefined;
-  /** Told when its commands are on their way, or will not be. */
-  readonly encoded?: () => void;
-}
 
 interface Started {
   readonly finish: Finish;
@@ -41,9 +33,12 @@ export class Runner {
   readonly outputs: Outputs;
   /** Encoding may pause for a run that can be called off; commands of two runs never mix. */
   readonly #encoding = new Turns(1);
+  /** The workgroups of a rehearsal's launches. */
+  #zeros: GPUBuffer | undefined;
   #paused = false;
-  #destroyed = false;
-  #lost = false;
+  destroyed = false;
+  /** The device is gone, and with it all that this session's results held. */
+  lost = false;
   /** An error that nobody waited for: from here on runs are checked again, so that the next that fails says so. */
   readonly #doubt = (): void => { this.recordings.clear(); };
 
@@ -55,16 +50,7 @@ export class Runner {
     this.#inputs = new InputBuffers(device, buffers, commands, this);
     this.outputs = new Outputs(session, this.recordings, this.#readback, this);
     device.addEventListener("uncapturederror", this.#doubt);
-    void device.lost.then(() => { this.#lost = true; });
-  }
-
-  /** The device is gone, and with it all that this session's results held. */
-  get lost(): boolean {
-    return this.#lost;
-  }
-
-  get destroyed(): boolean {
-    return this.#destroyed;
+    void device.lost.then(() => { this.lost = true; });
   }
 
   async run(request: RunRequest): Promise<Record<string, unknown>> {
@@ -74,7 +60,7 @@ export class Runner {
     try {
       started = await this.#start(request);
     } finally {
-      this.session.commands.timer = undefined;
+      this.session.commands.timer = this.session.commands.rehearsal = undefined;
       this.#encoding.leave();
       encoded?.();
     }
@@ -101,8 +87,8 @@ export class Runner {
 
   /** Checks that a binding may encode now. */
   checkFree(): void {
-    if (this.#destroyed) throw new DisposedError("the model was disposed of, or made anew: bind the entry again");
-    if (this.#lost) throw new DeviceLostError("the GPU device was lost: bind the entry again");
+    if (this.destroyed) throw new DisposedError("the model was disposed of, or made anew: bind the entry again");
+    if (this.lost) throw new DeviceLostError("the GPU device was lost: bind the entry again");
     if (this.#paused) throw new ModelError("a run that can be called off is being encoded: wait for it first");
   }
 
@@ -146,15 +132,16 @@ export class Runner {
 
   /** Ends the reads under way, too. */
   destroy(): void {
-    this.#destroyed = true;
+    this.destroyed = true;
     this.session.device.removeEventListener("uncapturederror", this.#doubt);
     this.#readback.destroy();
     this.#inputs.trim();
+    this.#zeros?.destroy();
   }
 
   /** Encodes and submits one call: at one go, unless the model asks for data or a signal may call it off. */
   async #start(request: RunRequest): Promise<Started> {
-    const { entry, args, outputs, signal, timer } = request;
+    const { entry, args, outputs, signal, timer, rehearse } = request;
     const { device, commands, host, manifest } = this.session;
     const checks: Promise<void>[] = [];
     const recording = this.#find(request);
@@ -189,6 +176,7 @@ export class Runner {
     };
     try {
       commands.timer = timer;
+      if (rehearse) commands.rehearsal = (this.#zeros ??= device.createBuffer({ size: 12, usage: USAGE.INDIRECT }));
       let { next, finish } = step(() => {
         if (recording) this.#replay(recording, request);
         const next = recording ? { done: true } as const : proceed();
@@ -196,6 +184,7 @@ export class Runner {
       });
       while (!next.done) {
         const { value } = next;
+        if (rehearse) throw new UnsupportedError(`entry "${entry.name}" looks at data on its way`);
         const data = await this.#pause(abortable(step(() => this.#read(value))(), signal));
         next = step(() => proceed(data));
       }
@@ -281,7 +270,7 @@ export class Runner {
   /** After a failure that was told late: nothing of the run may be used, nor buffers that were not to be had. */
   async #giveBack(finishing: Promise<unknown[]>, error: unknown): Promise<void> {
     for (const result of await finishing.catch(() => [])) (result as Partial<GpuResult> | null)?.dispose?.();
-    if (this.#destroyed || this.#lost) return;
+    if (this.destroyed || this.lost) return;
     this.recordings.clear();
     if (!(error instanceof OutOfMemoryError) || this.#paused) return;
     this.#inputs.clear();

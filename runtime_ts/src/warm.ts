@@ -1,7 +1,10 @@
 /** @file A model just loaded in, one that has run out: what only a run makes ready, is. */
 import { dtypeInfo, product, viewAs } from "./dtype.ts";
+import { UnsupportedError } from "./errors.ts";
 import type { Entry } from "./manifest.ts";
-import type { Inputs, Model } from "./model.ts";
+import type { Inputs } from "./requests.ts";
+import type { Runner } from "./run.ts";
+import { checkInputs } from "./tensor.ts";
 
 /** What the extents with these names are taken to be: one run for each place in the lists. */
 export type WarmExtents = Readonly<Record<string, readonly number[]>>;
@@ -10,16 +13,31 @@ export type WarmExtents = Readonly<Record<string, readonly number[]>>;
 const RUNS = 8;
 const QUICK_MS = 100;
 
-/** Runs entries on zeros: those that take tensors of known extents and give no objects. @throws what the runs throw */
-export async function warmRuns(model: Model, extents: WarmExtents, signal: AbortSignal): Promise<void> {
+/** Makes a program ready for its first run. @throws what running it does */
+export type Warm = (runner: Runner, signal: AbortSignal) => Promise<void>;
+
+/**
+ * Runs entries on zeros: those that take tensors of known extents and give no objects. What computes on the CPU, or is
+ * to answer soon, only rehearses: everything is made that a run needs, drivers' code included, and nothing computed.
+ *
+ * @throws what the runs throw
+ */
+export async function warmRuns(
+  runner: Runner, extents: WarmExtents, signal: AbortSignal, rehearse: boolean,
+): Promise<void> {
   const places = Math.max(1, ...Object.values(extents).map(({ length }) => length));
-  for (const entry of model.entries) {
+  for (const entry of runner.session.manifest.entries) {
     for (let place = 0; place < places; place++) {
       const inputs = zerosFor(entry, (name) => extents[name]?.[place]);
       if (inputs === undefined) continue;
+      const request = { entry, args: checkInputs(entry, inputs), outputs: "cpu" } as const;
       const start = performance.now();
       for (let i = 0; i < RUNS && (i < 1 || performance.now() - start < QUICK_MS); i++) {
-        await model.run(inputs, { entry: entry.name });
+        await runner.run({ ...request, rehearse }).catch((error: unknown) => {
+          // What looks at its data on the way can't be rehearsed.
+          if (!rehearse || !(error instanceof UnsupportedError)) throw error;
+          return runner.run(request);
+        });
         signal.throwIfAborted();
       }
       if (entry.inputs.every(isFixed)) break; // all places are alike

@@ -57,13 +57,13 @@ class MemoryCache implements PackageCache {
   }
 }
 
-function downloads(from: Source, cache: PackageCache | string = "none", signal = new AbortController().signal) {
+function downloads(from: Source, cache?: PackageCache, signal = new AbortController().signal) {
   const done = { download: 0, verify: 0, upload: 0, compile: 0 };
   const meter = new Meter(done, ({ phases }) => {
     done.download = phases.download.done;
     done.verify = phases.verify.done;
   });
-  return { loads: new Downloads(from, cache, meter, signal), done };
+  return { loads: new Downloads(from, cache ? { cache } : { refusal: "none" }, meter, signal), done };
 }
 
 describe("a transfer", () => {
@@ -135,7 +135,7 @@ describe("a transfer", () => {
   test("ends with its signal, also while it waits to try again", async () => {
     const stop = new AbortController();
     const { made } = source(() => ({ bytes: new Uint8Array(0), breaks: true }));
-    const { loads } = downloads(made, "none", stop.signal);
+    const { loads } = downloads(made, undefined, stop.signal);
     const whole = loads.whole(file);
     whole.catch(() => undefined);
     setTimeout(() => { stop.abort(new Error("enough")); }, 20);
