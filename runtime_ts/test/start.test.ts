@@ -59,6 +59,38 @@ describe("a package with kernels to begin with", () => {
     model.dispose();
   });
 
+  test("tells the progress of the tuned ones, of which no parameters come again", async () => {
+    const seen: Progress[] = [];
+    const model = await loadModel(folder, { gpu, onTuning: (progress) => seen.push(progress) });
+    assert.equal(await model.tuned, undefined);
+    const { phases } = seen.at(-1)!;
+    for (const [name, { done, total }] of Object.entries(phases)) {
+      assert.equal(done, total, name);
+      assert.ok(seen.every((each) => each.phases[name as keyof typeof phases].total === total), name);
+    }
+    assert.equal(phases.upload.total, 0);
+    assert.ok(phases.compile.total > 0 && phases.download.total > 0);
+    model.dispose();
+  });
+
+  test("warms up both, so that no run makes what the next one has, nor computes for it", async () => {
+    const fixed = await packageWithStart(2);
+    const { gpu, open } = slowGpu();
+    const model = await loadModel(fixed, { gpu });
+    const x = { data: Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8), shape: [2, 4] };
+    const run = async (first: number): Promise<void> => {
+      const { bindGroups, dispatches } = model.counters;
+      assert.ok(bindGroups > 0 && dispatches > 0);
+      assert.equal((await model.run({ x }))["y"]!.data[0], first);
+      assert.equal(model.counters.bindGroups, bindGroups);
+    };
+    await run(FIRST[0]!);
+    open();
+    assert.equal(await model.tuned, undefined);
+    await run(TUNED[0]!);
+    model.dispose();
+  });
+
   test("fetches every file once", async () => {
     const site = await serve({ "/": folder }, {});
     const model = await loadModel(site.url, { gpu });

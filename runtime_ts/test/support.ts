@@ -91,11 +91,12 @@ export function rejects(name: string, message: RegExp): (error: unknown) => bool
 
 /**
  * The fixture with kernels to begin with, whose results are greater by 100 so that tests can tell them; its entries are
- * those that take and give tensors only.
+ * those that take and give tensors only. With `n` its extent of that name is fixed.
  */
-export function packageWithStart(): Promise<string> {
+export function packageWithStart(n: number | string = "n"): Promise<string> {
   return alteredPackage(async (manifest, folder) => {
     manifest.entries = (manifest.entries as Json[]).slice(0, 2);
+    for (const port of manifest.entries[0].inputs) port.shape[0] = n;
     const first = structuredClone<Json>(manifest);
     const wgsl = await readFile(join(folder, "kernels.wgsl"), "utf8");
     const text = wgsl.replace("bias[0]", "bias[0] + vec4f(100)");
