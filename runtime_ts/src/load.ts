@@ -69,7 +69,7 @@ export function loadModel(location: string | URL, options?: LoadOptions): Promis
 export function loadModel<M extends EntriesOf<M>>(
   location: string | URL, options?: LoadOptions,
 ): Promise<TypedModel<M>>;
-export async function loadModel(location: string | URL, options: LoadOptions = {}): Promise<Model> {
+export async function loadModel(location: string | URL, options: LoadOptions = {}): Promise<unknown> {
   options.signal?.throwIfAborted();
   const stop = new AbortController(); // one failure ends everything else
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;

@@ -1,6 +1,6 @@
 /** @file What `tvm-webgpu types` writes is made of: entry functions as types, and a model whose runs they check. */
 import type { DType, HalfArray } from "./dtype.ts";
-import type { Model, ProfileOptions, RunOptions } from "./model.ts";
+import type { Bound, Model, ProfileOptions, RunOptions } from "./model.ts";
 import type { ImageInput, ImageSource } from "./pictures.ts";
 import type { Profile } from "./profile.ts";
 import type { GpuResult } from "./results.ts";
@@ -80,11 +80,28 @@ export type OnGpu<Outputs> = {
     : Outputs[K];
 };
 
+/** What of an entry's inputs can be bound: tensors in buffers, and whole numbers. */
+export type BoundInputs<Inputs> = {
+  readonly [K in keyof Inputs]: Inputs[K] extends number ? number : Extract<Inputs[K], GpuTensor>;
+};
+
+/** A binding that knows its outputs, which are tensors in buffers. */
+export interface TypedBound<Outputs> extends Omit<Bound, "outputs"> {
+  readonly outputs: {
+    readonly [K in keyof Outputs]: Outputs[K] extends TensorOutput<infer D, infer S>
+      ? GpuTensor & { readonly dtype: D; readonly shape: Readonly<S> } : never;
+  };
+}
+
+interface Into<Outputs> {
+  readonly outputs?: { readonly [K in keyof Outputs]?: GPUBuffer };
+}
+
 type Cpu = RunOptions & { readonly outputs?: "cpu" };
 type Gpu = RunOptions & { readonly outputs: "gpu" };
 
 /** A model that knows its entry functions: `const model = await loadModel<MobilenetV2>(url)`. */
-export interface TypedModel<M extends EntriesOf<M>> extends Omit<Model, "run" | "profile"> {
+export interface TypedModel<M extends EntriesOf<M>> extends Omit<Model, "run" | "bind" | "profile"> {
   /** Calls the entry named in the options. Errors are those of `Model.run`. */
   run<N extends Name<M>>(inputs: M[N]["inputs"], options: Gpu & { readonly entry: N }): Promise<OnGpu<M[N]["outputs"]>>;
   run<N extends Name<M>>(inputs: M[N]["inputs"], options: Cpu & { readonly entry: N }): Promise<M[N]["outputs"]>;
@@ -95,6 +112,14 @@ export interface TypedModel<M extends EntriesOf<M>> extends Omit<Model, "run" | 
   run(
     inputs: M[DefaultEntry<M>]["inputs"], options?: Cpu & { readonly entry?: DefaultEntry<M> },
   ): Promise<M[DefaultEntry<M>]["outputs"]>;
+  /** Binds the entry named in the options, "main", or the only one, to buffers; see `Model.bind`. */
+  bind<N extends Name<M>>(
+    inputs: BoundInputs<M[N]["inputs"]>, options: Into<M[N]["outputs"]> & { readonly entry: N },
+  ): Promise<TypedBound<M[N]["outputs"]>>;
+  bind(
+    inputs: BoundInputs<M[DefaultEntry<M>]["inputs"]>,
+    options?: Into<M[DefaultEntry<M>]["outputs"]> & { readonly entry?: DefaultEntry<M> },
+  ): Promise<TypedBound<M[DefaultEntry<M>]["outputs"]>>;
   /** Measures the launches of the entry named in the options, of "main", or of the only one; see `Model.profile`. */
   profile<N extends Name<M>>(inputs: M[N]["inputs"], options: ProfileOptions & { readonly entry: N }): Promise<Profile>;
   profile(

@@ -39,6 +39,24 @@ test("results on the GPU keep their types, and are inputs again", async () => {
   first.z.dispose();
 });
 
+test("a binding knows its inputs and outputs", async () => {
+  const usage = 0x80 | 0x4 | 0x8;
+  const buffer = model.device.createBuffer({ size: 16, usage });
+  const y = model.device.createBuffer({ size: 16, usage });
+  model.device.queue.writeBuffer(buffer, 0, x.data);
+  const given = { x: { buffer, dtype: "float32", shape: [1, 4] } } as const;
+  const bound = await model.bind(given, { outputs: { y } });
+  bound.run();
+  const kept: GPUBuffer = bound.outputs.y.buffer;
+  const four: 4 = bound.outputs.z.shape[1];
+  assert.deepEqual([kept, four, bound.outputs.z.dtype], [y, 4, "float32"]);
+  bound.dispose();
+  const chain = await model.bind({ ...given, times: 2 }, { entry: "chain" });
+  chain.run();
+  assert.deepEqual([...(await model.run({ x: chain.outputs.y }, { entry: "identity" })).x.data], [3, 6, 9, 12]);
+  chain.dispose();
+});
+
 const used = (value: unknown): unknown => value;
 
 /** Images fill only what can hold one; profiles take the same inputs. Never called. */
@@ -82,6 +100,12 @@ export async function refused(other: TypedModel<{ f: { inputs: { x: number }; ou
   used(counter.data);
   // @ts-expect-error results on the GPU have no data
   used((await model.run({ x }, { outputs: "gpu" })).y.data);
+  // @ts-expect-error only what lies in buffers can be bound
+  await model.bind({ x });
+  // @ts-expect-error there is no such output to bind
+  await model.bind({ x: await model.run({ x }, { outputs: "gpu" }).then((on) => on.y) }, { outputs: { w: null } });
+  // @ts-expect-error an object can't be bound
+  await model.bind({ counter, by: 1 }, { entry: "step" });
   await other.run({ x: 1 }); // its only entry needs no name
   const anonymous: Model = await loadModel(FIXTURE);
   await anonymous.run({ anything: x });
