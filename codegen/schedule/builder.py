@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 import tvm
+import tvm_ffi
 from tvm import tirx
 from tvm.tirx.buffer import buffer_data
 
@@ -28,6 +29,7 @@ class Kernel:
     def __init__(self) -> None:
         self.analyzer = tvm.sym.Analyzer()
         self._scopes: list[list[tirx.Stmt]] = [[]]
+        self._named: list[dict[int, tirx.Bind]] = [{}]
         self._flat: dict[tirx.Var, tirx.Buffer] = {}
         self._head: list[tirx.Stmt] = []
         self._views: set[tirx.Var] = set()
@@ -83,6 +85,9 @@ class Kernel:
         """
         if isinstance(expr, tirx.Var) and expr not in self._ranged:
             self.analyzer.bind(expr, tvm.ir.Range(0, i64(extent)), allow_override=True)
+            for names in self._named[:-1]:  # behind the guard the value needs a name of which nothing is known
+                for key in [key for key, bind in names.items() if bind.var.same_as(expr)]:
+                    del names[key]
 
     def emit(self, stmt: tirx.Stmt) -> None:
         """Appends a statement to the current scope."""
@@ -95,14 +100,23 @@ class Kernel:
         return buffer
 
     def let(self, name: str, value: tirx.Expr) -> tirx.Expr:
-        """A name for a value, computed once."""
+        """A name for a value, computed once: where arithmetic has a name already, that one.
+
+        TVM's passes put a name's value wherever it is used, so what is named twice is simplified twice, in each pass.
+        """
         value = self.simplify(value)
         # TVM's passes that compute bfloat16 in float32 know no names of that type.
         if isinstance(value, tirx.IntImm | tirx.Var) or str(value.ty.dtype) == "bfloat16":
             return value
-        var = tirx.Var(name, value.ty)
-        self.emit(tirx.Bind(var, value))
-        return var
+        key = tvm_ffi.structural_hash(value)
+        for names in self._named:
+            if key in names and tvm_ffi.structural_equal(names[key].value, value):
+                return names[key].var
+        bind = tirx.Bind(tirx.Var(name, value.ty), value)
+        self.emit(bind)
+        if _is_arithmetic(value):
+            self._named[-1][key] = bind
+        return bind.var
 
     def hold(self, name: str, value: tirx.Expr) -> tirx.Expr:
         """A register with a value as it is now.
@@ -128,8 +142,10 @@ class Kernel:
     @contextlib.contextmanager
     def _scope(self) -> Iterator[list[tirx.Stmt]]:
         self._scopes.append([])
+        self._named.append({})
         yield self._scopes[-1]
         self._scopes.pop()
+        self._named.pop()
 
     @contextlib.contextmanager
     def loop(self, count: Index, name: str = "i", kind: int = tirx.ForKind.SERIAL) -> Iterator[tirx.Expr]:
@@ -178,6 +194,13 @@ class Kernel:
         """The statement written so far."""
         assert len(self._scopes) == 1
         return _sequence(self._head + self._scopes[0])
+
+
+def _is_arithmetic(value: tirx.Expr) -> bool:
+    """Whether a value is always the same: it reads no memory and calls nothing."""
+    others: list[tvm.ir.Expr] = []
+    tvm_ffi.structural_walk(value, ((tvm.ir.TensorLoad, tvm.ir.Call), others.append))
+    return not others
 
 
 def _ramp(index: Index, lanes: int) -> tirx.Expr:

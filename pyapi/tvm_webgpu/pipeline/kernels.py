@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import tvm
+import tvm_ffi
 from tvm import tirx
 from tvm.target import Target
 
@@ -75,7 +76,9 @@ class Compiled:
     @staticmethod
     def from_bytes(data: bytes) -> Compiled:
         content = json.loads(zlib.decompress(data))
-        return Compiled(tvm.ir.load_json(content["host"]), tuple(map(_shader_from_json, content["shaders"])))
+        # Not `tvm.ir.load_json`: it looks for what older versions wrote, for ten times as long.
+        host = tvm_ffi.serialization.from_json_graph_str(content["host"])
+        return Compiled(host, tuple(map(_shader_from_json, content["shaders"])))
 
 
 def _shader_from_json(data: dict) -> Shader:

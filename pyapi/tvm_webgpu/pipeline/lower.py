@@ -48,11 +48,9 @@ TO_FLAT = (
 FROM_FLAT = (
     s_tir.transform.LoopPartition,
     tirx.transform.VectorizeLoop,
-    s_tir.transform.HoistIfThenElse,
     tirx.transform.UnrollLoop,
     s_tir.transform.RenormalizeSplitPattern,
     tirx.transform.StmtSimplify,
-    tirx.transform.RemoveNoOp,
     s_tir.transform.RewriteUnsafeSelect,
     tirx.transform.VerifyMemory,
     tirx.transform.AnnotateEntryFunc,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from tvm.target import Target
 
 from tvm_webgpu.errors import InputError
+from tvm_webgpu.package import START
 
 HOST = {
     "kind": "llvm",
@@ -33,9 +34,6 @@ FEATURES = {
 HINTS = ("workgroup_memory", "storage_buffers", "cores")
 """Target attributes `feature.NAME` with a number: what kernels may use beyond the default limits, and tuning hints."""
 
-START = "feature.start"
-"""Target attribute: kernels that a driver compiles soon, however slowly they run, to begin with."""
-
 WORKGROUP_MEMORY = 16384
 """maxComputeWorkgroupStorageSize: the default limit (https://www.w3.org/TR/webgpu/#limits), half of TVM's own."""
 
@@ -59,7 +57,8 @@ def resolve_target(target: str | Mapping[str, object] | Target = "webgpu", featu
     if config.get("feature.subgroup_matrix"):  # every device with matrix units has it, and the best tile takes 23 KB
         config.setdefault("feature.workgroup_memory", MATRIX_WORKGROUP_MEMORY)
     config["max_shared_memory_per_block"] = config.get("feature.workgroup_memory", WORKGROUP_MEMORY)
-    known = [*(f"feature.{name}" for name in (*FEATURES, *HINTS)), START]
+    # START asks for kernels that a driver compiles soon, however slowly they run, to begin with.
+    known = [f"feature.{name}" for name in (*FEATURES, *HINTS, START)]
     if unknown := {key for key in config if key.startswith("feature.")} - set(known):
         raise InputError(f"unknown target feature {', '.join(sorted(unknown))}; known are {', '.join(known)}")
     if config.get("feature.subgroups"):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tvm.target import Target
 
 from tvm_webgpu.errors import InputError
-from tvm_webgpu.pipeline.target import FEATURES, HINTS, START, resolve_target
+from tvm_webgpu.package import START
+from tvm_webgpu.pipeline.target import FEATURES, HINTS, resolve_target
 
 MIXED_PRECISION = "mixed_precision"
 
@@ -18,7 +19,7 @@ PRESETS = {
     "subgroup_matrix": f"f16,subgroups,subgroup_matrix,{MIXED_PRECISION}",
     "limits": "workgroup_memory=32768,storage_buffers=10",
     "software": "software",
-    "start": "start",
+    START: START,
 }
 """What a variant's name alone stands for. `limits` are those of nearly every desktop GPU."""
 
@@ -57,15 +58,15 @@ def parse_variant(text: str) -> VariantSpec:
             attributes[f"feature.{item}"] = True
         elif item == MIXED_PRECISION:
             mixed_precision = True
-        elif item == "start":
-            attributes[START] = True
+        elif item == START:
+            attributes[f"feature.{START}"] = True
         elif key in NUMBERS and number.isdecimal():
             attributes[NUMBERS[key]] = int(number)
         else:
             known = ", ".join([*FEATURES, MIXED_PRECISION, *(f"{key}=NUMBER" for key in NUMBERS)])
             raise InputError(f"variant {text!r}: {item!r} is none of {known}")
-    if (START in attributes) != (name == "start"):
-        raise InputError(f"variant {text!r}: start is a name of its own, for kernels to begin with")
+    if (f"feature.{START}" in attributes) != (name == START):
+        raise InputError(f"variant {text!r}: {START} is a name of its own, for kernels to begin with")
     if mixed_precision and "feature.f16" not in attributes:
         raise InputError(f"variant {text!r}: {MIXED_PRECISION} needs f16")
     return VariantSpec(name, attributes, mixed_precision)
