@@ -7,7 +7,7 @@ from tvm import tirx
 from . import gemm, matrix, split_k, straight, table, winograd
 from .blocks import NotApplicable
 from .limits import Limits
-from .product import Product, recognise
+from .product import VECTOR, Product, recognise
 
 Plan = table.Plan | straight.Straight | winograd.Winograd
 
@@ -52,7 +52,8 @@ def _choose(product: Product, limits: Limits) -> Plan | None:
     if not limits.software:
         return next(table.plans(product, limits), None)
     shape = table.Shape.of(product)
-    return winograd.choose(product) or straight.choose(shape.s, shape.y, shape.x)
+    steps = VECTOR if "k" in (shape.runs, shape.runs_x) else 1
+    return winograd.choose(product) or straight.choose(shape.s, shape.y, shape.x, steps)
 
 
 def write(product: Product, plan: Plan, limits: Limits) -> tirx.PrimFunc:

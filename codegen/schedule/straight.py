@@ -26,11 +26,13 @@ from .source import Source, cast, divides, store_result
 
 @dataclass(frozen=True)
 class Straight:
-    """rows x cols results of a thread, multiples of 4 or 1; threads of a workgroup."""
+    """rows x cols results of a thread, multiples of 4 or 1; threads of a workgroup; steps of the sum at once, 4 or 1,
+    where an operand has rows of it."""
 
     rows: int
     cols: int
     threads: int = 16
+    steps: int = 1
 
     @property
     def y(self) -> int:
@@ -49,13 +51,16 @@ class Straight:
 
 # Shapes of tiles, cheapest per multiplication first. More than 16x16 compile for longer than they save.
 TILES = ((16, 16), (16, 8), (8, 16), (8, 8), (4, 16), (4, 8), (1, 16), (1, 8), (1, 4), (1, 1))
+# Multiplications in a kernel's text: 16x16 results by four steps take llvmpipe four times as long to compile.
+MOST = 512
 # Lanes of a vector, and processors, of a machine without a GPU.
 LANES, PROCESSORS = 8, 4
 
 
-def choose(s: int, y: int, x: int) -> Straight:
-    """The tile with the least loads on the busiest processor, for s * y * x results."""
-    return Straight(*min(TILES, key=lambda tile: _loads(tile, s, y, x)))
+def choose(s: int, y: int, x: int, steps: int = 1) -> Straight:
+    """The tile with the least loads on the busiest processor, for s * y * x results by so many steps at once."""
+    tiles = [(rows, cols) for rows, cols in TILES if rows * cols * steps <= MOST]
+    return Straight(*min(tiles, key=lambda tile: _loads(tile, s, y, x)), steps=steps)
 
 
 def loads(s: int, y: int, x: int) -> int:
@@ -133,29 +138,52 @@ class Body:
             kernel.store(held, 0, tirx.Broadcast(zero, width) if width > 1 else zero, width)
         load_y = self._loader(self.source_y, self.first_y, plan.rows)
         load_x = self._loader(self.source_x, self.first_x, plan.cols)
+        steps = plan.steps if "k" in (self.source_y.operand.along, self.source_x.operand.along) else 1
         # One loop even for a convolution's three: SwiftShader takes 1.7 times as long with short inner loops.
-        with kernel.loop(self.product.k.extent, "k") as k:
-            ys, xs = load_y(k), load_x(k)
-            for i, factor in enumerate(ys):
-                scale = tirx.Broadcast(factor, width) if width > 1 else factor
-                for j in range(plan.cols // width):
-                    held = sums[i * (plan.cols // width) + j]
-                    other = _together(xs[j * width : (j + 1) * width])
-                    kernel.store(held, 0, scale * other + kernel.load(held, 0, width), width)
+        with kernel.loop(tvm.tirx.floordiv(i64(self.product.k.extent), steps), "k") as k:
+            for ys, xs in zip(load_y(k * steps, steps), load_x(k * steps, steps)):
+                self._multiply(sums, ys, xs)
         return sums
 
-    def _loader(self, source: Source, first: tirx.Expr, count: int) -> Callable[[tirx.Expr], list[tirx.Expr]]:
-        """What gives the operand's values at `count` places from `first`, as scalars of the accumulator's dtype."""
+    def _multiply(self, sums: list[tirx.Buffer], ys: list[tirx.Expr], xs: list[tirx.Expr]) -> None:
+        """One step of the sums."""
+        kernel, plan, width = self.kernel, self.plan, self.width
+        for i, factor in enumerate(ys):
+            scale = tirx.Broadcast(factor, width) if width > 1 else factor
+            for j in range(plan.cols // width):
+                held = sums[i * (plan.cols // width) + j]
+                other = _together(xs[j * width : (j + 1) * width])
+                kernel.store(held, 0, scale * other + kernel.load(held, 0, width), width)
+
+    def _loader(
+        self, source: Source, first: tirx.Expr, count: int
+    ) -> Callable[[tirx.Expr, int], list[list[tirx.Expr]]]:
+        """What gives the operand's values at `count` places from `first`, as scalars of the accumulator's dtype, for
+        each of the steps from k on."""
         kernel, acc = self.kernel, self.product.accumulator
+
+        def lanes(value: tirx.Expr) -> list[tirx.Expr]:
+            vector = kernel.let("v", cast(value, acc))
+            return [tirx.Shuffle([vector], [lane]) for lane in range(VECTOR)]
+
+        if source.operand.along == "k" and self.plan.steps > 1:
+
+            def across(k: tirx.Expr, _: int) -> list[list[tirx.Expr]]:
+                return [list(step) for step in zip(*(lanes(source.vector(first + i, k)) for i in range(count)))]
+
+            return across
         if source.operand.along == "own" and count % VECTOR == 0:
 
-            def load(k: tirx.Expr) -> list[tirx.Expr]:
-                vectors = [kernel.let("v", cast(source.vector(first + i, k), acc)) for i in range(0, count, VECTOR)]
-                return [tirx.Shuffle([vector], [lane]) for vector in vectors for lane in range(VECTOR)]
+            def along(k: tirx.Expr) -> list[tirx.Expr]:
+                return [lane for i in range(0, count, VECTOR) for lane in lanes(source.vector(first + i, k))]
 
-            return load
+            return lambda k, steps: [along(k + step) for step in range(steps)]
         places = [source.apart(first + i) for i in range(count)]
-        return lambda k: [kernel.let("v", cast(source.scalar_apart(place, k), acc)) for place in places]
+
+        def apart(k: tirx.Expr) -> list[tirx.Expr]:
+            return [kernel.let("v", cast(source.scalar_apart(place, k), acc)) for place in places]
+
+        return lambda k, steps: [apart(k + step) for step in range(steps)]
 
     def store(self, sums: list[tirx.Buffer]) -> None:
         """Stores what `sums` gave."""

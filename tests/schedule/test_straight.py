@@ -9,9 +9,20 @@ from tvm_webgpu.codegen.schedule.product import recognise
 from tests.schedule import cases
 from tests.schedule.check import assert_same
 
-SHAPES = ["matmul", "matmul_wide", "matmul_transposed", "matmul_batched", "conv3x3", "vector_matrix_odd"]
+SHAPES = [
+    "matmul",
+    "matmul_transposed_twice",
+    "matmul_wide",
+    "matmul_transposed",
+    "matmul_batched",
+    "conv3x3",
+    "vector_matrix_odd",
+]
 TILES = [straight.Straight(1, 1, 64), straight.Straight(4, 1), straight.Straight(16, 16)]
-PAIRS = [(straight.Straight(8, 8), name) for name in SHAPES] + [(plan, "conv1x1") for plan in TILES]
+ROWS_OF_SUMS = [
+    (straight.Straight(4, 8, steps=4), name) for name in ("matmul_transposed", "matmul_transposed_twice", "matmul_wide")
+]
+PAIRS = [*ROWS_OF_SUMS, *((straight.Straight(8, 8), name) for name in SHAPES), *((plan, "conv1x1") for plan in TILES)]
 
 
 @pytest.mark.parametrize(("plan", "name"), PAIRS, ids=str)
@@ -32,5 +43,6 @@ def test_the_choice(name: str) -> None:
 def test_few_results_get_small_tiles() -> None:
     assert straight.choose(1, 64, 3136) == straight.Straight(16, 16)
     assert straight.choose(1, 1, 1000).rows == 1
+    assert straight.choose(1, 64, 3136, steps=4) == straight.Straight(16, 8, steps=4)  # 16x16 is too long a text
     small = straight.choose(1, 32, 49)
     assert small.rows * small.cols < 256
