@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.server
 import mimetypes
 import posixpath
+import sys
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tvm_webgpu.errors import TvmWebgpuError
 
@@ -78,6 +80,13 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             super().log_message(format, *args)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of a file, as it does when a page is left, is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def make_server(
     roots: Mapping[str, str | Path], port: int = 8000, *, host: str = "127.0.0.1", quiet: bool = True
 ) -> http.server.ThreadingHTTPServer:
@@ -91,7 +100,7 @@ def make_server(
             raise TvmWebgpuError(f"can't serve {folder}: no such folder")
     try:
         handler = type("Handler", (_Handler,), {"roots": folders, "quiet": quiet})
-        return http.server.ThreadingHTTPServer((host, port), handler)
+        return _Server((host, port), handler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "ports are 0 to 65535"
         raise TvmWebgpuError(f"can't listen on port {port}: {reason}; choose another with --port") from error

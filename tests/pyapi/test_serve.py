@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -58,6 +60,20 @@ def test_nothing_else_is_served(port: int, path: str) -> None:
     response = get(port, path)
     assert response.status == 404
     assert b"import" not in response.read()
+
+
+def test_a_browser_that_goes_away_is_no_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "large.bin").write_bytes(bytes(64 << 20))  # more than the sockets hold
+    with make_server({"/": tmp_path}, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+                connection.sendall(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                connection.recv(1)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not closed
+        assert get(server.server_port, "/none").status == 404
+        server.shutdown()
+    assert capfd.readouterr().err == ""
 
 
 def test_the_page_runs_a_package_under_these_headers(port: int) -> None:

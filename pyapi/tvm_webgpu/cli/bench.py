@@ -9,13 +9,16 @@ import tempfile
 import time
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tvm_webgpu.cli.run import choose_entry, read_inputs
 from tvm_webgpu.errors import InputError, TvmWebgpuError
 from tvm_webgpu.package import Entry, Package, TensorSpec
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Report = dict[str, Any]
 
@@ -33,6 +36,9 @@ with --executor wgpu there are only those of whole runs.
 
 BAR = 16
 """Characters of the longest bar."""
+
+WIDE = 100
+"""Characters of a line that has room for everything."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,9 +81,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def random_inputs(
-    entry: Entry, dims: Mapping[str, int], skip: Container[str] = ()
-) -> dict[str, np.ndarray | int]:
+def random_inputs(entry: Entry, dims: Mapping[str, int], skip: Container[str] = ()) -> dict[str, np.ndarray | int]:
     """An input for each port not in `skip`: normal numbers, or 0 and 1 where they are whole; InputError for objects."""
     random = np.random.default_rng(0)
     values: dict[str, np.ndarray | int] = {}
@@ -178,9 +182,10 @@ def _measure_node(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
 def show(report: Report) -> None:
     """Prints a report of `main`: milliseconds and bytes in it, kernels by their time."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
     first, *later = report["ms"]
     times = sorted(later)
     console.print(
@@ -190,24 +195,7 @@ def show(report: Report) -> None:
         f"({times[0]:.2f} to {times[-1]:.2f} in {len(times)} runs), from arrays to arrays"
     )
     if profile := report.get("profile"):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("kernel", overflow="fold")
-        for name in ("launches", "ms", "GFLOP/s", "GB/s", "share"):
-            table.add_column(name, justify="right")
-        table.add_column("", min_width=BAR, no_wrap=True)
-        longest = max((kernel["share"] for kernel in profile["kernels"]), default=1) or 1
-        for kernel in profile["kernels"]:
-            bar = "█" * max(1, round(BAR * kernel["share"] / longest)) if kernel["ms"] else ""
-            table.add_row(
-                kernel["kernel"],
-                str(kernel["launches"]),
-                f"{kernel['ms']:.3f}",
-                _rate(kernel.get("flops"), kernel["ms"]),
-                _rate(kernel.get("bytes"), kernel["ms"]),
-                f"{100 * kernel['share']:.1f}%",
-                f"[cyan]{bar}[/]",
-            )
-        console.print(table)
+        console.print(_table(profile["kernels"], amounts=console.width >= WIDE))
         console.print(
             f"{len(profile['launches'])} launches, {profile['ms']:.3f} ms of kernels "
             f"in {profile['span']:.3f} ms on the GPU"
@@ -215,8 +203,41 @@ def show(report: Report) -> None:
         if profile["resolution"] >= 0.01:
             console.print(f"the GPU's clock steps by {profile['resolution']:.3f} ms: short kernels are rough")
     if memory := report.get("memory"):
-        console.print("GPU memory in MB: " + ", ".join(f"{name} {size / 1e6:.1f}" for name, size in memory.items()))
+        console.print("GPU memory: " + ", ".join(f"{name} {_size(size)}" for name, size in memory.items()))
 
 
-def _rate(amount: float | None, milliseconds: float) -> str:
-    return f"{amount / milliseconds / 1e6:.1f}" if amount is not None and milliseconds > 0 else ""
+def _table(kernels: Sequence[Report], amounts: bool) -> Table:
+    """A row for each kernel, the longest first; with what it computes and moves where there is room for it."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kernel", overflow="fold")
+    work = ("MFLOP", "GFLOP/s", "MB", "GB/s") if amounts else ("GFLOP/s", "GB/s")
+    for name in ("launches", "ms", *work, "share"):
+        table.add_column(name, justify="right")
+    table.add_column("", min_width=BAR, no_wrap=True)
+    longest = max((kernel["share"] for kernel in kernels), default=1) or 1
+    for kernel in kernels:
+        ms = kernel["ms"]
+        figures = [
+            figure
+            for amount in (kernel.get("flops"), kernel.get("bytes"))
+            for figure in ((_figure(amount, 1), _figure(amount, ms)) if amounts else (_figure(amount, ms),))
+        ]
+        share, bar = kernel["share"], "█" * max(1, round(BAR * kernel["share"] / longest)) if ms else ""
+        name = kernel["kernel"].replace("_kernel", "")  # in all names, and they are long
+        row = [name, str(kernel["launches"]), f"{ms:.3f}", *figures, f"{100 * share:.1f}%", f"[cyan]{bar}[/]"]
+        table.add_row(*row)
+    return table
+
+
+def _figure(amount: float | None, milliseconds: float) -> str:
+    """Millions, or thousands of millions a second: three digits that count."""
+    if amount is None or milliseconds <= 0:
+        return ""
+    value = amount / milliseconds / 1e6
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -15,7 +15,7 @@ const RANGES: Readonly<Record<string, Pick<ImageOptions, "mean" | "std">>> = {
   "-1 to 1": { mean: [0.5], std: [0.5] },
   "0 to 255": { mean: [0], std: [1 / 255] },
 };
-const PACKAGE = "as the package says";
+const PACKAGE = "the package's";
 const FITS = ["cover", "contain", "stretch"] as const;
 const FIT_NAMES = ["crop", "pad", "stretch"] as const;
 

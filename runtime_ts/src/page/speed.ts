@@ -72,8 +72,11 @@ function strip({ launches, ms }: Profile): HTMLElement {
 }
 
 function kernelTable(kernels: readonly KernelProfile[]): HTMLElement {
-  const rate = (amount: number | undefined, ms: number): string =>
-    amount === undefined || ms <= 0 ? "\u2013" : (amount / ms / 1e6).toPrecision(3);
+  const rate = (amount: number | undefined, ms: number): string => {
+    if (amount === undefined || ms <= 0) return "\u2013";
+    const value = amount / ms / 1e6;
+    return value.toFixed(value < 10 ? 3 : 1);
+  };
   // Packages of earlier versions do not say what a kernel computes and moves.
   const rates = (["flops", "bytes"] as const).filter((field) => kernels.some((kernel) => kernel[field] !== undefined));
   const titles = { flops: "GFLOP/s", bytes: "GB/s" };
