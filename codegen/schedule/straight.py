@@ -51,16 +51,13 @@ class Straight:
 
 # Shapes of tiles, cheapest per multiplication first. More than 16x16 compile for longer than they save.
 TILES = ((16, 16), (16, 8), (8, 16), (8, 8), (4, 16), (4, 8), (1, 16), (1, 8), (1, 4), (1, 1))
-# Multiplications in a kernel's text: 16x16 results by four steps take llvmpipe four times as long to compile.
-MOST = 512
 # Lanes of a vector, and processors, of a machine without a GPU.
 LANES, PROCESSORS = 8, 4
 
 
 def choose(s: int, y: int, x: int, steps: int = 1) -> Straight:
     """The tile with the least loads on the busiest processor, for s * y * x results by so many steps at once."""
-    tiles = [(rows, cols) for rows, cols in TILES if rows * cols * steps <= MOST]
-    return Straight(*min(tiles, key=lambda tile: _loads(tile, s, y, x)), steps=steps)
+    return Straight(*min(TILES, key=lambda tile: _loads(tile, s, y, x)), steps=steps)
 
 
 def loads(s: int, y: int, x: int) -> int:
