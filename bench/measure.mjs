@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { makeInputs } from "./launch/measure.mjs";
 
 const [folder, runtime, count, ...flags] = process.argv.slice(2);
 const runs = Number(count);
@@ -34,18 +35,6 @@ const repeat = async (action) => {
   for (let i = 0; i < runs; i++) values.push(await action());
   return values;
 };
-
-/** A random tensor for each input of the first entry; symbols count as one. */
-function makeInputs(entry) {
-  let seed = 1;
-  const random = () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-  return Object.fromEntries(entry.inputs.map(({ name, dtype, shape: symbolic }) => {
-    if (dtype !== "float32") throw new Error(`${name}: inputs of ${dtype} are not measured here`);
-    const shape = symbolic.map((extent) => (typeof extent === "number" ? extent : 1));
-    const size = shape.reduce((product, extent) => product * extent, 1);
-    return [name, { data: Float32Array.from({ length: size }, () => 2 * random() - 1), shape }];
-  }));
-}
 
 /** When the model hands work to the GPU, by a wrapper around the queue's submit. */
 function watchSubmit() {
@@ -95,7 +84,7 @@ async function gpuTime(action) {
 
 let model;
 const load_ms = await elapsed(async () => { model = await loadModel(folder, { device }); });
-const inputs = makeInputs(model.entries[0]);
+const inputs = makeInputs(model);
 const first_ms = await elapsed(() => model.run(inputs));
 for (let i = 0; i < 2; i++) await model.run(inputs);
 const before = { ...model.counters };

@@ -22,7 +22,7 @@ def test_area(name, deps, also = [], data = [], env_files = {}, node = False, **
         name = name,
         srcs = native.glob([name + "/test_*.py"], allow_empty = True),
         data = data + native.glob(
-            ["*.py"] + [folder + "/**" for folder in [name, "models"] + also],
+            ["*.py", "*.mjs"] + [folder + "/**" for folder in [name, "models"] + also],
             exclude = _NOT_DATA,
         ) + ["vulkan/liblavapipe_shim.so"],
         env_files = variables,

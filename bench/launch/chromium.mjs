@@ -8,13 +8,12 @@
  */
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { startChromium } from "../../tests/chromium.mjs";
 
 const soaking = process.argv[2] === "--soak";
 const [folder, runtime, rounds = "40", extents = "1"] = process.argv.slice(soaking ? 3 : 2);
-const { chromium } = createRequire(`${process.cwd()}/package.json`)("playwright-core");
 const here = dirname(fileURLToPath(import.meta.url));
 
 const PAGE = `<!doctype html><title>launches</title><script type="module">
@@ -67,14 +66,7 @@ const server = createServer(async (request, response) => {
 }).listen(0, "127.0.0.1");
 await new Promise((ready) => server.once("listening", ready));
 
-const gpuFlags = process.env.CHROMIUM_FLAGS?.split(" ") ?? ["--use-webgpu-adapter=swiftshader"];
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: false, // Playwright's own headless flags turn the GPU off
-  args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--enable-precise-memory-info", ...gpuFlags,
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"],
-  ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
-});
+const browser = await startChromium({ flags: ["--enable-precise-memory-info"] });
 try {
   const page = await browser.newPage();
   page.on("pageerror", (error) => console.error(String(error)));

@@ -1,18 +1,8 @@
 /** @file Draws on the digits page in headless Chromium as a person would, and prints what went wrong and what the footer says, as JSON. */
-import { createRequire } from "node:module";
+import { startChromium } from "../chromium.mjs";
 
 const [url] = process.argv.slice(2);
-const { chromium } = createRequire(`${process.cwd()}/package.json`)("playwright-core");
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: false, // Playwright's own headless flags turn the GPU off
-  args: [
-    "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
-    "--disable-dev-shm-usage",
-  ],
-  ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
-});
+const browser = await startChromium();
 try {
   const page = await browser.newPage({ reducedMotion: "reduce" });
   page.setDefaultTimeout(180_000); // SwiftShader takes long to compile shaders

@@ -1,7 +1,7 @@
 /** @file One job of a package, in Node or in a page: arrays read, the model run, its outputs written. */
 
 const ARRAYS = {
-  float8_e4m3fn: Uint8Array, float8_e5m2: Uint8Array, float8_e8m0fnu: Uint8Array, float64: Float64Array, float32: Float32Array, float16: Uint16Array, bfloat16: Uint16Array, bool: Uint8Array,
+  float64: Float64Array, float32: Float32Array, float16: Uint16Array, bfloat16: Uint16Array, bool: Uint8Array,
   int64: BigInt64Array, int32: Int32Array, int16: Int16Array, int8: Int8Array,
   uint64: BigUint64Array, uint32: Uint32Array, uint16: Uint16Array, uint8: Uint8Array,
   float8_e4m3fn: Uint8Array, float8_e5m2: Uint8Array, float8_e8m0fnu: Uint8Array,

@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { startChromium } from "../chromium.mjs";
 import { runJob } from "./run.mjs";
 
 const [bundle, host] = process.argv.slice(2);
@@ -32,12 +33,6 @@ const write = (file, body) => fetch("/job/" + file, { method: "PUT", body });
 globalThis.run = (runs) => runJob(runtime, "/job/package/", runs, { read, write });
 </script>`;
 
-const FLAGS = [
-  "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
-  "--disable-dev-shm-usage",
-];
-
 /** Serves a page, the runtime and the folder of the case at hand to a browser; each case has a page of its own. */
 async function chromium() {
   let job = "";
@@ -55,12 +50,7 @@ async function chromium() {
   };
   const server = createServer((...pair) => answer(...pair).catch(() => pair[1].writeHead(404).end()));
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const browser = await require("playwright-core").chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: false, // Playwright's own headless flags turn the GPU off
-    args: FLAGS,
-    ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
-  });
+  const browser = await startChromium({ from: join(bundle, "node_cli.mjs") });
   browser.on("disconnected", () => process.exit(1));
   const context = await browser.newContext();
   return async (folder, runs) => {
