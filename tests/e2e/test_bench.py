@@ -40,7 +40,7 @@ def test_in_node_kernels_have_times_and_work(
     for name, value in node_environment().items():
         monkeypatch.setenv(name, value)
     figures, trace = tmp_path / "figures.json", tmp_path / "trace.json"
-    arguments = ["--dim", "n=32", "--runs", "3", "--json", str(figures), "--trace", str(trace)]
+    arguments = ["--dim", "n=32", "--runs", "3", "--json", str(figures), "--trace", str(trace), "--variant", "baseline"]
     assert main(["bench", str(folder), *arguments]) == 0
     report = json.loads(figures.read_text())
     assert len(report["ms"]) == 4
@@ -50,13 +50,14 @@ def test_in_node_kernels_have_times_and_work(
     events = [event for event in json.loads(trace.read_text())["traceEvents"] if event["ph"] == "X"]
     assert len(events) == report["dispatches"] == len(report["profile"]["launches"])
     printed = capsys.readouterr().out
-    assert "matmul" in printed and "GFLOP/s" in printed and "█" in printed and "GPU memory" in printed
+    for text in ("matmul", "variant baseline", "MFLOP", "GFLOP/s", "MB", "GB/s", "█", "GPU memory: parameters"):
+        assert text in printed
 
 
 def test_with_wgpu_runs_have_times(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "ids.npy", np.zeros(2, np.int64))
-    arguments = ["--executor", "wgpu", "--runs", "2", "--dim", "n=2", "--input", f"ids={tmp_path / 'ids.npy'}"]
-    assert main(["bench", str(folder), *arguments]) == 0
+    arguments = ["--executor", "wgpu", "--variant", "baseline", "--runs", "2", "--dim", "n=2"]
+    assert main(["bench", str(folder), *arguments, "--input", f"ids={tmp_path / 'ids.npy'}"]) == 0
     assert "in 2 runs" in capsys.readouterr().out
 
 
@@ -68,6 +69,7 @@ def test_with_wgpu_runs_have_times(folder: Path, tmp_path: Path, capsys: pytest.
         (["--runs", "0"], "no number of runs"),
         (["--executor", "wgpu", "--trace", "t.json"], "--trace needs"),
         (["--input", "y=y.npy"], "has no input 'y'"),
+        (["--executor", "wgpu", "--variant", "f8"], "no variant 'f8'; it has baseline"),
         (["--entry", "nope"], "nope"),
     ],
 )
