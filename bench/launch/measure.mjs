@@ -77,6 +77,28 @@ export function bareLoop(device, submits) {
   };
 }
 
+const CALLS = {
+  setPipeline: (pass, { pipeline }) => pass.setPipeline(pipeline),
+  setBindGroup: (pass, { group }) => pass.setBindGroup(0, group),
+  dispatchWorkgroups: (pass, { x, y, z }) => pass.dispatchWorkgroups(x, y, z),
+};
+
+/** Microseconds of each call of the bare loop alone, which nobody can do without: medians. Nothing is submitted. */
+export async function measureCalls({ device, run, rounds = 50 }) {
+  const launches = (await record(device, run)).flat();
+  const times = Object.fromEntries(Object.keys(CALLS).map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    const pass = device.createCommandEncoder().beginComputePass();
+    for (const [name, call] of Object.entries(CALLS)) { // in this order, so that a dispatch finds what it needs
+      const start = performance.now();
+      for (const launch of launches) call(pass, launch);
+      times[name].push((1000 * (performance.now() - start)) / launches.length);
+    }
+    pass.end();
+  }
+  return Object.fromEntries(Object.entries(times).map(([name, values]) => [name, quantile(values, 0.5)]));
+}
+
 /**
  * What a whole run costs the host, from the call to the result's promise, beside a bare loop that submits as much:
  * microseconds, medians of `rounds`. `actions`: ways to run by name; between two of them the GPU comes to rest.
