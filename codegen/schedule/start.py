@@ -109,7 +109,7 @@ def _window(func: tirx.PrimFunc, limits: Limits) -> Choice:
 
     def write() -> tirx.PrimFunc:
         kernel = Kernel()
-        windows.write(kernel, work, WINDOW, unroll=0)
+        windows.write(kernel, func, work, WINDOW, unroll=0)
         return func.with_body(kernel.finish())
 
     return Choice(("window", WINDOW), write)

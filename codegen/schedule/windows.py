@@ -2,7 +2,7 @@
 
 Neighbouring windows overlap, so a thread computes a patch of results in registers and loads once what they share. The
 grid has a plane (a channel of an image) along y, so that no index is divided by a plane's size, and sizes may be
-symbols.
+symbols. An open batch, of who knows how many images, is along x, which alone may pass the limit of a grid.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tvm
 from tvm import tirx
 
 from . import direct
-from .axis import Axis, ceil_div, divides
+from .axis import Axis, ceil_div, divides, number
 from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import Limits
@@ -81,7 +81,7 @@ def schedule(func: tirx.PrimFunc, limits: Limits, params: Window | None = None) 
     """Raises NotApplicable where the function is not one reduction over small windows of planes."""
     work, chosen = choose(func, limits)
     kernel = Kernel()
-    write(kernel, work, params or chosen)
+    write(kernel, func, work, params or chosen)
     return func.with_body(kernel.finish()).with_attr("tvm_webgpu.plan", str(params or chosen))
 
 
@@ -91,19 +91,20 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[direct.Work, Window]:
     if len(works) != 1 or not (works[0].nest.reduces and works[0].nest.single):
         raise NotApplicable("not one reduction")
     (work,) = works
-    outer, height, width = _plane(work.nest)
+    space = _space(func, work.nest)
+    height, width = space.height, space.width
     steps = work.nest.reduced.extent
     if not isinstance(steps, int) or not 1 < steps <= MAX_STEPS:
         raise NotApplicable("not a small window")
-    planes = outer.extent
-    known = isinstance(planes, int) or ATTRIBUTE in (func.attrs or {})
-    sizes = Sizes(typical(func, planes, 1), typical(func, _number(height), 1), typical(func, _number(width), 1), steps)
-    if not known or not 0 < sizes.planes <= MAX_PLANES:
-        raise NotApplicable("no planes, too many for the grid, or who knows how many")
+    sizes = Sizes(
+        typical(func, space.planes.extent, 1), typical(func, number(height), 1), typical(func, number(width), 1), steps
+    )
+    if not 0 < sizes.planes <= MAX_PLANES:
+        raise NotApplicable("no planes, or too many for the grid")
     if sizes.height * sizes.width == 0:
         raise NotApplicable("planes without results")
     for row in PATCHES:
-        if row.fits(sizes, limits) and divides(row.rows, _number(height)) and divides(row.cols, _number(width)):
+        if row.fits(sizes, limits) and divides(row.rows, number(height)) and divides(row.cols, number(width)):
             tiles = sizes.height * sizes.width // (row.rows * row.cols)
             # Two warps hide latency where a plane has work for them; less in steps of a software GPU's vectors.
             threads = 64 if tiles >= 64 else -(-tiles // 8) * 8
@@ -111,32 +112,50 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[direct.Work, Window]:
     raise NotApplicable("no patch")
 
 
-def _number(extent: tirx.Expr) -> int | tirx.Expr:
-    return int(extent) if isinstance(extent, tirx.IntImm) else extent
+@dataclass(frozen=True)
+class Space:
+    """Where results are: images, of whose number nothing is known, planes of each, and the sizes of a plane."""
+
+    images: Axis
+    planes: Axis
+    height: tirx.Expr
+    width: tirx.Expr
 
 
-def _plane(nest: Nest) -> tuple[Axis, tirx.Expr, tirx.Expr]:
-    """The iterators outside of a plane, and the plane's height and width."""
-    wide = [i for i, (_, e) in enumerate(nest.spatial.iterators) if not (isinstance(e, tirx.IntImm) and int(e) == 1)]
-    if len(wide) < 2:
+def _space(func: tirx.PrimFunc, nest: Nest) -> Space:
+    iterators = nest.spatial.iterators
+    long = [i for i, (_, extent) in enumerate(iterators) if not (isinstance(extent, tirx.IntImm) and int(extent) == 1)]
+    if len(long) < 2:
         raise NotApplicable("no planes")
-    (_, height), (_, width) = (nest.spatial.iterators[i] for i in wide[-2:])
-    return Axis(nest.spatial.iterators[: wide[-2]]), height, width
+    outer, (_, height), (_, width) = iterators[: long[-2]], iterators[long[-2]], iterators[long[-1]]
+    shared = ATTRIBUTE in (func.attrs or {})  # such sizes are no bigger than the largest layer's
+    bounded = [shared or isinstance(extent, tirx.IntImm) for _, extent in outer]
+    first = bounded.index(True) if True in bounded else len(outer)
+    if not all(bounded[first:]) or (first and not all(isinstance(e, tirx.IntImm) for e in (height, width))):
+        raise NotApplicable("who knows how many planes, or how large")
+    return Space(Axis(outer[:first]), Axis(outer[first:]), height, width)
 
 
-def write(kernel: Kernel, work: direct.Work, plan: Window, unroll: int = MAX_STEPS * 64) -> None:
+def write(
+    kernel: Kernel, func: tirx.PrimFunc, work: direct.Work, plan: Window, unroll: int = MAX_STEPS * 64
+) -> None:
     """Emits the kernel; sums of up to `unroll` steps, times results, are written out."""
-    outer, height, width = _plane(work.nest)
-    inner = work.nest.spatial.iterators[len(outer.iterators) :]
-    across = kernel.simplify(tvm.tirx.floordiv(width, i64(plan.cols)))
-    tiles = kernel.simplify(tvm.tirx.floordiv(height, i64(plan.rows)) * across)
-    blocks = ceil_div(_number(tiles), plan.threads)
-    whole = divides(plan.threads, _number(tiles))
+    space = _space(func, work.nest)
+    images, planes = space.images, space.planes
+    inner = work.nest.spatial.iterators[len(images.iterators) + len(planes.iterators) :]
+    across = kernel.simplify(tvm.tirx.floordiv(space.width, i64(plan.cols)))
+    tiles = kernel.simplify(tvm.tirx.floordiv(space.height, i64(plan.rows)) * across)
+    blocks = ceil_div(number(tiles), plan.threads)
+    whole = divides(plan.threads, number(tiles))
     with (
-        kernel.threads("blockIdx.y", outer.extent) as plane,
-        kernel.threads("blockIdx.x", blocks) as block,
+        kernel.threads("blockIdx.y", planes.extent) as plane,
+        kernel.threads("blockIdx.x", blocks * i64(images.extent) if images.iterators else blocks) as block,
         kernel.threads("threadIdx.x", plan.threads) as thread,
     ):
+        outer = planes.decode(plane)
+        if images.iterators:
+            outer |= images.decode(kernel.let("image", tvm.tirx.floordiv(block, i64(blocks))))
+            block = kernel.let("block", tvm.tirx.floormod(block, i64(blocks)))
         own = kernel.let("tile", block * plan.threads + thread)
         with kernel.when(True if whole else own < i64(tiles)):
             kernel.know(own, tiles)
@@ -148,7 +167,7 @@ def write(kernel: Kernel, work: direct.Work, plan: Window, unroll: int = MAX_STE
                     wide = iter((row, column))
                     ones = {v: i64(0) for v, e in inner if isinstance(e, tirx.IntImm) and int(e) == 1}
                     values = {v: ones[v] if v in ones else kernel.simplify(next(wide)) for v, _ in inner}
-                    return {**outer.decode(plane), **values}
+                    return {**outer, **values}
 
                 return place
 

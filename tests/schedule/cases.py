@@ -154,7 +154,7 @@ CASES: dict[str, Case] = {
     "depthwise": case("windows", conv(groups=40), (2, 40, 14, 14), (40, 1, 3, 3), (1, 40, 1, 1)),
     "depthwise_rows_of_4": case("windows", conv(groups=32), (1, 32, 56, 56), (32, 1, 3, 3), (1, 32, 1, 1)),
     "depthwise_stride": case("windows", conv(2, 1, 30), (1, 30, 15, 15), (30, 1, 3, 3), (1, 30, 1, 1)),
-    "depthwise_open": case("direct", conv(groups=40), (N, 40, 8, 8), (40, 1, 3, 3), (1, 40, 1, 1)),
+    "depthwise_open": case("windows", conv(groups=40), (N, 40, 8, 8), (40, 1, 3, 3), (1, 40, 1, 1)),
     "max_pool": case("windows", lambda bb, x: R.nn.max_pool2d(x, (3, 3), (2, 2), (1, 1)), (1, 6, 15, 15)),
     "avg_pool": case("windows", lambda bb, x: R.nn.avg_pool2d(x, (3, 3), (2, 2), (1, 1)), (1, 6, 15, 15)),
     # Rows

@@ -35,7 +35,15 @@ def test_software_gpus_get_large_patches() -> None:
     assert launch.grid == (-(-14 * 14 // 64), 32, 1)
 
 
-@pytest.mark.parametrize("name", ["depthwise_open", "conv_grouped", "softmax"])
+@pytest.mark.parametrize("limits", [Limits(), Limits(software=True)], ids=["gpu", "software"])
+def test_an_open_batch_is_along_x(limits: Limits) -> None:
+    (func,) = cases.functions("depthwise_open").values()
+    scheduled = windows.schedule(func, limits)
+    (launch,) = assert_same(func, scheduled)
+    assert launch.grid[1:] == (40, 1)
+
+
+@pytest.mark.parametrize("name", ["conv_grouped", "softmax"])
 def test_what_it_leaves_to_others(name: str) -> None:
     (func,) = cases.functions(name).values()
     with pytest.raises(NotApplicable):
