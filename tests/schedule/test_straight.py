@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tvm_webgpu.codegen.schedule import Limits, Scheduler, straight
+from tvm_webgpu.codegen.schedule import Limits, Scheduler, start, straight
 from tvm_webgpu.codegen.schedule.product import recognise
 
 from tests.schedule import cases
@@ -45,3 +45,13 @@ def test_few_results_get_small_tiles() -> None:
     assert straight.choose(1, 1, 1000).rows == 1
     small = straight.choose(1, 32, 49)
     assert small.rows * small.cols < 256
+
+
+@pytest.mark.parametrize(("software", "side"), [(False, 4), (True, 8)])
+def test_kernels_to_begin_with_are_smaller(software: bool, side: int) -> None:
+    """What a driver compiles soon; on software GPUs loads cost more than the compilation of some registers."""
+    (func,) = cases.functions("conv3x3_packed").values()
+    limits = Limits(start=True, software=software)
+    kind, plan, *_ = start.signature(func, limits)
+    assert (kind, plan.rows) == ("product", side)
+    assert len(assert_same(func, Scheduler(limits)(func, "conv"))) == 1
