@@ -42,6 +42,16 @@ export function checkUsage({ usage }: GPUBuffer, name: string): void {
   }
 }
 
+/** Writes whole words, the last one filled up with zeros. */
+export function writeBytes(queue: GPUQueue, buffer: GPUBuffer, at: number, bytes: Uint8Array<ArrayBuffer>): void {
+  const whole = bytes.byteLength & ~3;
+  if (whole > 0) queue.writeBuffer(buffer, at, bytes, 0, whole);
+  if (whole === bytes.byteLength) return;
+  const last = new Uint8Array(4);
+  last.set(bytes.subarray(whole));
+  queue.writeBuffer(buffer, at + whole, last);
+}
+
 /** No kernel's element is larger, so a binding of this size holds at least one, as WebGPU demands. */
 const SMALLEST = 16;
 

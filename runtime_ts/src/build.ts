@@ -4,7 +4,7 @@ import { Commands } from "./commands.ts";
 import { Decoder } from "./decode.ts";
 import { guarded } from "./device.ts";
 import type { Downloads } from "./download.ts";
-import { messageOf, PackageError, UnsupportedError } from "./errors.ts";
+import { messageOf, PackageError, typed, UnsupportedError } from "./errors.ts";
 import type { Bytes } from "./fetch.ts";
 import { Host } from "./host.ts";
 import { compileKernels, warmUp } from "./kernels.ts";
@@ -64,6 +64,7 @@ export function loadCode(manifest: Manifest, downloads: Downloads, meter: Tally)
       return compiled;
     } catch (error) {
       const why = messageOf(error);
+      if (typed(error) !== error) throw error;
       if (/content security policy|unsafe-eval/i.test(why)) {
         const needed = "script-src 'wasm-unsafe-eval'";
         throw new UnsupportedError(`the page's Content-Security-Policy must allow ${needed} (${why})`);

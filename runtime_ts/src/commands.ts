@@ -2,7 +2,7 @@
  * @file Command lists in (docs/architecture.md, "Wasm interface"), WebGPU commands out: one compute pass between
  * copies, and a submit every few launches.
  */
-import type { Block, Buffers } from "./buffers.ts";
+import { writeBytes, type Block, type Buffers } from "./buffers.ts";
 import { USAGE } from "./device.ts";
 import { ModelError, UnsupportedError } from "./errors.ts";
 import type { CompiledKernel } from "./kernels.ts";
@@ -92,13 +92,8 @@ export class Commands {
     checkRange(block, offset, data.byteLength);
     this.submit();
     this.counters.uploaded += data.byteLength;
-    const whole = data.byteLength & ~3;
-    this.#queue.writeBuffer(block.buffer, block.offset + offset, data, 0, whole);
-    if (whole === data.byteLength) return;
     wholeWords(block, offset, data.byteLength);
-    const last = new Uint8Array(4);
-    last.set(data.subarray(whole));
-    this.#queue.writeBuffer(block.buffer, block.offset + offset + whole, last);
+    writeBytes(this.#queue, block.buffer, block.offset + offset, data);
   }
 
   /** Appends a copy from a handle's memory to any buffer. Bytes are rounded up to whole words. */

@@ -1,7 +1,5 @@
 /** @file A package's requirements in, a GPUDevice that meets them out; what is missing is said before any download. */
-import {
-  DeviceLostError, GpuError, messageOf, OutOfMemoryError, UnsupportedError, type TvmWebgpuError,
-} from "./errors.ts";
+import { DeviceLostError, GpuError, messageOf, OutOfMemoryError, UnsupportedError } from "./errors.ts";
 import { importModule } from "./import.ts";
 import type { Requirements } from "./manifest.ts";
 
@@ -104,19 +102,15 @@ export function missingOf(requires: Requirements, { features, limits, info, adap
   return missing;
 }
 
-const SCOPES = [
-  ["validation", (what: string, error: GPUError) => new GpuError(`${what}: ${error.message}`)],
-  ["internal", (what: string, error: GPUError) => new GpuError(`${what}: ${error.message}`)],
-  ["out-of-memory", (what: string, error: GPUError) =>
-    new OutOfMemoryError(`${what}: the GPU is out of memory (${error.message}): try smaller inputs`)],
-] as const satisfies readonly (readonly [GPUErrorFilter, (what: string, error: GPUError) => TvmWebgpuError])[];
+/** The first one says why: a buffer that was not to be had makes invalid whatever names it. */
+const SCOPES = ["out-of-memory", "validation", "internal"] as const satisfies readonly GPUErrorFilter[];
 
 /**
  * Runs `action` and gives its value, and a promise of what WebGPU makes of its calls, which it tells later.
  * `action` is synchronous, so that the calls of others never fall into its scopes.
  */
 export function guarded<T>(device: GPUDevice, what: string, action: () => T): { value: T; checked: Promise<void> } {
-  for (const [filter] of SCOPES) device.pushErrorScope(filter);
+  for (const filter of SCOPES) device.pushErrorScope(filter);
   let value: T;
   try {
     value = action();
@@ -125,9 +119,11 @@ export function guarded<T>(device: GPUDevice, what: string, action: () => T): { 
     throw error;
   }
   const checked = popScopes(device).then((errors) => {
-    errors.forEach((error, i) => {
-      if (error) throw SCOPES[i]![1](what, error);
-    });
+    const first = errors.findIndex((error) => error);
+    if (first < 0) return;
+    const { message } = errors[first]!;
+    if (first > 0) throw new GpuError(`${what}: ${message}`);
+    throw new OutOfMemoryError(`${what}: the GPU is out of memory (${message}): try smaller inputs`);
   });
   checked.catch(() => undefined); // nobody may wait for it, when something else fails first
   return { value, checked };

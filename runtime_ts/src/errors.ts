@@ -60,6 +60,13 @@ const MODEL_KINDS: Readonly<Record<string, new (message: string) => TvmWebgpuErr
   DeviceError: OutOfMemoryError, // the C runtime's word for device memory it was refused
 };
 
+/** What was thrown, typed where the program itself got no memory: engines throw RangeErrors in words of their own. */
+export function typed(thrown: unknown): unknown {
+  const why = messageOf(thrown);
+  return thrown instanceof RangeError && /memory|alloc|length/i.test(why)
+    ? new OutOfMemoryError(`the program has no memory left (${why})`) : thrown;
+}
+
 /** The text of anything that was thrown. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -3,7 +3,7 @@ import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials,
 import { openBrowserCache, type PackageCache, type Store } from "./cache.ts";
 import { deviceLost, findAdapter, findGpu, missingOf, openDevice } from "./device.ts";
 import { Downloads, piecesOf } from "./download.ts";
-import { DeviceLostError, messageOf, PackageError } from "./errors.ts";
+import { DeviceLostError, messageOf, PackageError, typed } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { BASELINE, parseManifest, type Manifest, type PackageFile } from "./manifest.ts";
 import { Model } from "./model.ts";
@@ -77,7 +77,7 @@ export async function loadModel(location: string | URL, options: LoadOptions = {
     return await abortable(load(openSource(location), options, signal), options.signal);
   } catch (error) {
     stop.abort(error);
-    throw error;
+    throw typed(error);
   }
 }
 
@@ -260,7 +260,8 @@ async function withRoom(store: Store, manifest: Manifest): Promise<Store> {
   const there = new Set(keys);
   const lacking = neededFiles(manifest).flatMap(piecesOf).filter(({ sha256 }) => !there.has(sha256));
   const bytes = lacking.reduce((sum, piece) => sum + piece.bytes, 0);
-  return bytes <= room ? store : { ...store, refusal: `the cache has room for ${room} bytes, the package needs ${bytes}` };
+  if (bytes <= room) return store;
+  return { ...store, refusal: `the cache has room for ${room} bytes, the package needs ${bytes}` };
 }
 
 /** Deletes what an earlier version of the package left. */

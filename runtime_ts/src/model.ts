@@ -2,7 +2,7 @@
 import type { Memory } from "./buffers.ts";
 import type { Bound } from "./bound.ts";
 import type { Counters } from "./commands.ts";
-import { DisposedError, InputError, messageOf, TvmWebgpuError } from "./errors.ts";
+import { DisposedError, InputError, messageOf, typed, TvmWebgpuError } from "./errors.ts";
 import type { LoadReport } from "./load.ts";
 import type { Entry, Manifest } from "./manifest.ts";
 import { profileOf, LaunchTimes, type Profile } from "./profile.ts";
@@ -294,6 +294,6 @@ export class Model {
     if (error instanceof TvmWebgpuError) return lost ?? error;
     if (lost) return lost;
     await Promise.race([this.device.lost, sleep(100)]);
-    return this.#sessions.lost ?? error;
+    return this.#sessions.lost ?? typed(error);
   }
 }

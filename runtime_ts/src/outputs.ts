@@ -64,7 +64,7 @@ export class Outputs {
     this.lent++;
     return new HeldTensor(value, block, () => {
       this.lent--;
-      if (!this.#owner.destroyed) letGo();
+      if (!gone(this.#owner)) letGo();
     }, this.#owner);
   }
 
@@ -75,9 +75,14 @@ export class Outputs {
       case "int": return { data: BigInt64Array.of(value.value), shape: [], dtype: "int64" };
       case "float": return { data: Float32Array.of(value.value), shape: [], dtype: "float32" };
       case "object": {
-        const release = (): void => { if (!this.#owner.destroyed) this.#session.host.release(value.object); };
+        const release = (): void => { if (!gone(this.#owner)) this.#session.host.release(value.object); };
         return new HeldObject(value.object, release, this.#owner);
       }
     }
   }
+}
+
+/** What a lost device or a model that was disposed of held is no longer there to be given back. */
+function gone({ lost, destroyed }: Owner): boolean {
+  return lost || destroyed;
 }

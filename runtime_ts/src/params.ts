@@ -1,5 +1,5 @@
 /** @file A file of parameters in, as its bytes come; device buffers out, with a value for each parameter. */
-import { padded, TENSOR_USAGE, type Buffers } from "./buffers.ts";
+import { padded, TENSOR_USAGE, writeBytes, type Buffers } from "./buffers.ts";
 import type { Decoder } from "./decode.ts";
 import { guarded } from "./device.ts";
 import { product } from "./dtype.ts";
@@ -145,19 +145,12 @@ class Writer {
     for (let i = this.#next; i < this.#stretches.length; i++) {
       const { from, to, buffer, at } = this.#stretches[i]!;
       const [first, last] = [Math.max(from, start), Math.min(to, end)];
-      if (first < last) this.#put(buffer, at + first - from, bytes.subarray(first - start, last - start));
+      if (first < last) {
+        writeBytes(this.#queue, buffer, at + first - from, bytes.subarray(first - start, last - start));
+      }
       if (to <= end) this.#next = i + 1;
       if (to > end) break;
     }
-  }
-
-  #put(buffer: GPUBuffer, at: number, bytes: Bytes): void {
-    const whole = bytes.byteLength & ~3;
-    if (whole > 0) this.#queue.writeBuffer(buffer, at, bytes, 0, whole);
-    if (whole === bytes.byteLength) return;
-    const last = new Uint8Array(4); // a last element of less than a word, before padding
-    last.set(bytes.subarray(whole));
-    this.#queue.writeBuffer(buffer, at + whole, last);
   }
 }
 

@@ -67,6 +67,8 @@ export class Runner {
     const finishing = started.finish();
     try {
       const [found] = await Promise.all([finishing, started.checked]);
+      // A lost device fails no command, and results that stay there are not looked at.
+      if (this.lost) throw new DeviceLostError("the GPU device was lost");
       return named(entry, found);
     } catch (error) {
       await this.#giveBack(finishing, error);

@@ -21,12 +21,12 @@ export interface WasiHost {
 
 /**
  * The imports of `wasi_snapshot_preview1` that `names` asks for. There are no files, arguments or environment;
- * a function that needs more than there is answers ENOSYS, as WASI has it.
+ * a function that needs more than there is answers EBADF or ENOSYS, as WASI has it.
  */
 export function wasiImports(names: readonly string[], host: WasiHost): Record<string, (...args: never[]) => unknown> {
   const table = wasiFunctions(host);
   return Object.fromEntries(names.map((name) => {
-    const call = table[name] ?? (() => NOSYS);
+    const call = table[name] ?? (() => (name.startsWith("fd_") ? BADF : NOSYS));
     return [name, (...args: never[]) => {
       host.called();
       return call(...args);
@@ -43,7 +43,6 @@ function wasiFunctions(host: WasiHost): Record<string, (...args: never[]) => unk
     view().setUint32(sizeAt, 0, true);
     return SUCCESS;
   };
-  const bad = (): number => BADF;
   return {
     fd_write(fd: number, vectors: number, count: number, writtenAt: number): number {
       if (fd !== 1 && fd !== 2) return BADF;
@@ -78,13 +77,6 @@ function wasiFunctions(host: WasiHost): Record<string, (...args: never[]) => unk
     args_sizes_get: nothing,
     args_get: () => SUCCESS,
     sched_yield: () => SUCCESS,
-    fd_close: bad,
-    fd_read: bad,
-    fd_seek: bad,
-    fd_fdstat_get: bad,
-    fd_fdstat_set_flags: bad,
-    fd_prestat_get: bad,
-    fd_prestat_dir_name: bad,
   };
 }
 

@@ -1,4 +1,5 @@
-// A Vulkan driver (ICD) that is Mesa's lavapipe with one answer changed, so that Dawn accepts it as a test device.
+// A Vulkan driver (ICD) that is Mesa's lavapipe with one answer changed, so that Dawn accepts it as a test device, and
+// with an end to its memory where the environment's LAVAPIPE_MEMORY says how many bytes all allocations may have.
 //
 // Dawn takes a Vulkan device for WebGPU only if resource arrays can be indexed dynamically. Debian 12's lavapipe
 // denies four such features (for images, uniform and storage buffers). WebGPU's compute kernels have no arrays of
@@ -8,13 +9,14 @@
 // The few declarations below are Vulkan 1.3's (sections 4.2.1 and 5.2.1, vk_layer.h of the loader); with them the
 // file compiles without the Vulkan headers:   python -m ziglang cc -shared -fPIC -O2 lavapipe_shim.c -o ...
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { INITIALIZATION_FAILED = -3, FEATURES_2 = 1000059000, FEATURE_COUNT = 55 };
+enum { OUT_OF_DEVICE_MEMORY = -2, INITIALIZATION_FAILED = -3, FEATURES_2 = 1000059000, FEATURE_COUNT = 55 };
 enum { FIRST_ARRAY_FEATURE = 33, LAST_ARRAY_FEATURE = 36 }; // shader{Uniform,Storage}BufferArrayDynamicIndexing, ...
 
 typedef uint32_t Features[FEATURE_COUNT]; // VkPhysicalDeviceFeatures, all VkBool32
@@ -61,11 +63,56 @@ static int create_device(void *device, const DeviceCreateInfo *info, const void 
   return real_create(device, &own, allocator, out);
 }
 
+typedef struct { Chain head; uint64_t bytes; uint32_t type; } AllocateInfo; // VkMemoryAllocateInfo
+static Function (*real_device_lookup)(void *device, const char *name);
+static int (*real_allocate)(void *device, const AllocateInfo *, const void *allocator, uint64_t *out);
+static void (*real_free)(void *device, uint64_t memory, const void *allocator);
+
+// Allocations that are there; Vulkan promises at least 4096.
+static struct { uint64_t memory, bytes; } allocations[1 << 14];
+static uint64_t allocated;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void note(uint64_t place, uint64_t memory, uint64_t bytes) { // under the lock
+  for (size_t i = 0; i < sizeof allocations / sizeof *allocations; i++) {
+    if (allocations[i].memory != place) continue;
+    allocated += bytes - allocations[i].bytes;
+    allocations[i].memory = memory;
+    allocations[i].bytes = bytes;
+    return;
+  }
+}
+
+static int allocate(void *device, const AllocateInfo *info, const void *allocator, uint64_t *out) {
+  const char *limit = getenv("LAVAPIPE_MEMORY");
+  pthread_mutex_lock(&lock);
+  int full = limit && *limit && allocated + info->bytes > strtoull(limit, NULL, 10);
+  int result = full ? OUT_OF_DEVICE_MEMORY : real_allocate(device, info, allocator, out);
+  if (!result) note(0, *out, info->bytes);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+
+static void free_memory(void *device, uint64_t memory, const void *allocator) {
+  pthread_mutex_lock(&lock);
+  if (memory) note(memory, 0, 0);
+  real_free(device, memory, allocator);
+  pthread_mutex_unlock(&lock);
+}
+
+static Function device_lookup(void *device, const char *name) {
+  Function found = real_device_lookup(device, name);
+  if (!strcmp(name, "vkAllocateMemory")) { *(Function *)&real_allocate = found; return (Function)allocate; }
+  if (!strcmp(name, "vkFreeMemory")) { *(Function *)&real_free = found; return (Function)free_memory; }
+  return found;
+}
+
 static const struct { const char *name; Function ours; void *real; } replaced[] = {
   {"vkGetPhysicalDeviceFeatures", (Function)get_features, &real_features},
   {"vkGetPhysicalDeviceFeatures2", (Function)get_features2, &real_features2},
   {"vkGetPhysicalDeviceFeatures2KHR", (Function)get_features2, &real_features2},
   {"vkCreateDevice", (Function)create_device, &real_create},
+  {"vkGetDeviceProcAddr", (Function)device_lookup, &real_device_lookup},
 };
 
 EXPORT Function vk_icdGetInstanceProcAddr(void *instance, const char *name) {
