@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tvm_webgpu.errors import InputError
+import tvm
+from tvm import relax
+from tvm_webgpu.errors import InputError, TvmWebgpuError, UnsupportedError
 from tvm_webgpu.executor import Executor
 from tvm_webgpu.pipeline.build import compile
+from tvm_webgpu.pipeline.frontends.torch import load
+from tvm_webgpu.pipeline.model import ImportOptions
 
 torch = pytest.importorskip("torch")
 
@@ -41,3 +45,127 @@ def test_bad_files(tmp_path: Path) -> None:
         compile(tmp_path / "bad.pt2")
     with pytest.raises(InputError, match="no such file"):
         compile(tmp_path / "none.pt2")
+
+
+class Net(torch.nn.Module):
+    """A module of one function."""
+
+    def __init__(self, function):  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):  # type: ignore[no-untyped-def]
+        """The function's result."""
+        return self.function(*inputs)
+
+
+def imported(function, *inputs, dynamic_shapes=None):  # type: ignore[no-untyped-def]
+    net = function if isinstance(function, torch.nn.Module) else Net(function)
+    program = torch.export.export(net.eval(), inputs, dynamic_shapes=dynamic_shapes)
+    return load(program, ImportOptions()).mod
+
+
+F = torch.nn.functional
+X = torch.linspace(-2, 2, 2 * 3 * 5 * 7).reshape(2, 3, 5, 7)
+PLACES = torch.tensor([[0, 2, 1], [1, 1, 0]])
+
+CASES = {
+    "alpha": lambda x: torch.add(x, x * x, alpha=3),
+    "whole number and fraction": lambda x: (x * 4).to(torch.int32) * 0.5,
+    "division rounded down": lambda x: torch.div(x * 5, 2, rounding_mode="floor"),
+    "selu": F.selu,
+    "celu": lambda x: F.celu(x, 2.0),
+    "hypot": lambda x: torch.hypot(x, x + 1),
+    "amax": lambda x: x.amax((1, 3), keepdim=True),
+    "least and where": lambda x: sum(x.min(2)),
+    "all": lambda x: (x > -1).all(1),
+    "any": lambda x: (x > 1).any(),
+    "pool without strides": lambda x: F.avg_pool2d(x, 2) + F.max_pool2d(x, 2),
+    "adaptive maximum": lambda x: F.adaptive_max_pool2d(x, (3, 4)),
+    "reflected": lambda x: F.pad(x, (2, 1, 3, 0), mode="reflect"),
+    "replicated": lambda x: F.pad(x, (2, 1, 3, 0), mode="replicate"),
+    "nearest": lambda x: F.interpolate(x, (8, 3), mode="nearest"),
+    "nearest, exact": lambda x: F.interpolate(x, (8, 3), mode="nearest-exact"),
+    "scale that is rounded": lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear"),
+    "antialiased": lambda x: F.interpolate(x, (3, 4), mode="bilinear", antialias=True),
+    "bicubic": lambda x: F.interpolate(x, scale_factor=2.0, mode="bicubic", align_corners=True),
+    "to one": lambda x: F.interpolate(x, (1, 1), mode="bilinear", align_corners=True),
+    "group norm": lambda x: F.group_norm(torch.cat([x, x * x], 1), 3),
+    "layer norm of doubles": lambda x: F.layer_norm(x.double(), (5, 7)).float(),
+    "product of halves": lambda x: (x[0, 0].half() @ x[0, 1].half().T).float(),
+    "spread": lambda x: x.var((0, 2)) + x.std((0, 2), correction=0),
+    "distances": lambda x: torch.cdist(x[0], x[1]),
+    "grid": lambda x: F.grid_sample(x, F.affine_grid(x[:, :2, 0, :3], (2, 3, 4, 6), align_corners=False)),
+    "windows": lambda x: x.unfold(2, 3, 2),
+    "volumes": lambda x: F.conv_transpose3d(x[None], torch.ones(2, 1, 2, 2, 2), torch.ones(1), stride=2),
+    "taken across": lambda x: x[:, PLACES[0], :, PLACES[1]],
+    "taken beside": lambda x: x[:, PLACES[0], PLACES[1]],
+    "put": lambda x: torch.zeros(5, 7).index_put((PLACES[0], -PLACES[1]), x[0, 0, 0, :3], accumulate=True),
+    "put where true": lambda x: x.masked_fill(x > 0.5, float("-inf")),
+    "copied": lambda x: x.index_copy(3, PLACES[0], x[..., :3] * 2),
+    "reduced": lambda x: x.scatter_reduce(3, PLACES[None, :1, None].expand(2, 3, 5, 3), -x, "amax", include_self=False),
+    "averaged": lambda x: x.scatter_reduce(3, PLACES[None, :1, None].expand(2, 3, 5, 3), -x, "mean"),
+}
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_operators(part: int) -> None:
+    """A quarter of the cases as one program, which is quicker than each alone."""
+    chosen = dict(list(CASES.items())[part::4])
+    with torch.no_grad():
+        wanted = [function(X).numpy() for function in chosen.values()]
+    mod = imported(lambda x: tuple(function(x) for function in chosen.values()), X)
+    machine = relax.VirtualMachine(tvm.compile(mod, target="llvm"), tvm.cpu())
+    for name, found, want in zip(chosen, machine["main"](tvm.runtime.tensor(X.numpy())), wanted, strict=True):
+        assert str(found.dtype) == str(want.dtype), name
+        tolerance = 2e-3 if "halves" in name else 2e-5
+        np.testing.assert_allclose(found.numpy(), want, tolerance, tolerance, err_msg=name)
+
+
+def test_state_is_refused() -> None:
+    class Counter(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(3))
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            self.count.add_(x)
+            return self.count * 2
+
+    with pytest.raises(UnsupportedError, match=r"changes its buffer 'count'.*as an input and return it"):
+        imported(Counter(), torch.ones(3))
+
+
+def test_refusals_name_the_line() -> None:
+    with pytest.raises(UnsupportedError, match=r"_fft_r2c.default \(.*test_torch.py:\d+\)"):
+        imported(lambda x: torch.fft.rfft(x).abs(), X)
+    with pytest.raises(UnsupportedError, match=r"rand.default.*make them an input"):
+        imported(lambda x: x + torch.rand(3), torch.ones(3))
+
+
+def test_branches() -> None:
+    net = Net(lambda x: torch.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos(), (x,)))
+    package = compile(torch.export.export(net, (torch.ones(3),)))
+    with Executor(package) as executor:
+        for x in (torch.ones(3), -torch.ones(3)):
+            (found,) = executor.run({package.entries[0].inputs[0].name: x.numpy()}).values()
+            np.testing.assert_allclose(found, net(x).numpy(), 1e-5)
+
+
+def test_extents_that_are_multiples() -> None:
+    """An input whose height is 2 * h: h is found when the package runs, and another height is refused."""
+
+    def network(x):  # type: ignore[no-untyped-def]
+        return torch.cat([F.interpolate(F.max_pool2d(x, 2), scale_factor=2.0), x], 1)
+
+    height = 2 * torch.export.Dim("h", min=1, max=32)
+    program = torch.export.export(Net(network), (torch.ones(1, 2, 6, 4),), dynamic_shapes=(({2: height},),))
+    package = compile(program)
+    name = package.entries[0].inputs[0].name
+    with Executor(package) as executor:
+        for rows in (2, 10):
+            x = torch.rand(1, 2, rows, 4)
+            (found,) = executor.run({name: x.numpy()}).values()
+            np.testing.assert_allclose(found, network(x).numpy(), 1e-5)
+        with pytest.raises(TvmWebgpuError):
+            executor.run({name: np.ones((1, 2, 5, 4), np.float32)})

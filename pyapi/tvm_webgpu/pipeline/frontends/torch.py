@@ -1,4 +1,4 @@
-"""PyTorch: a torch.export ExportedProgram or a .pt2 file in, a Relax module out, by TVM's importer."""
+"""PyTorch: a torch.export ExportedProgram or a .pt2 file in, a Relax module out, by TVM's importer with our table."""
 
 from __future__ import annotations
 
@@ -38,16 +38,22 @@ def load_file(path: object, options: ImportOptions) -> Model:
 
 def load(program: ExportedProgram, options: ImportOptions) -> Model:
     """Imports an ExportedProgram; its dynamic dimensions stay symbolic, its parameters become constants."""
-    from tvm.relax.frontend.torch import from_exported_program
-
     if options.shapes:
         raise InputError("shapes of an exported program are fixed when it is exported")
     signature = program.graph_signature
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            mod = from_exported_program(program, unwrap_unit_return_tuple=True)
-    except (AssertionError, NotImplementedError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            # TVM's importer imports torch, which is not there where only ONNX is used.
+            from tvm_webgpu.pipeline.frontends.torch_decompose import decompose
+            from tvm_webgpu.pipeline.frontends.torch_import import import_program
+
+            plain = decompose(program)
+            _refuse_state(plain)
+            mod = import_program(plain)
+    except UnsupportedError:
+        raise
+    except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedError(f"PyTorch program can't be imported: {reason[-1]}") from error
     names = {
@@ -56,3 +62,16 @@ def load(program: ExportedProgram, options: ImportOptions) -> Model:
         if "bfloat16" not in str(tensor.dtype)
     }
     return Model(options.name or "model", mod, {"main": Signature(tuple(signature.user_inputs))}, names)
+
+
+def _refuse_state(program: ExportedProgram) -> None:
+    """What a call changes would be lost: a package keeps nothing between calls."""
+    from torch.export.graph_signature import OutputKind
+
+    kinds = {OutputKind.BUFFER_MUTATION: "buffer", OutputKind.USER_INPUT_MUTATION: "input"}
+    for spec in program.graph_signature.output_specs:
+        if spec.kind in kinds:
+            raise UnsupportedError(
+                f"PyTorch program can't be imported: it changes its {kinds[spec.kind]} {spec.target!r}, which a "
+                "package can't keep from call to call; take it as an input and return it as an output"
+            )
