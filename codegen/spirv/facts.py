@@ -170,8 +170,8 @@ class Facts:
         """Learns from an argument's shape that a product of dimensions is small."""
         most = MAX_BUFFER_BYTES // BYTES[parse(str(buffer.ty.dtype)).name]
         for extent in buffer.ty.shape:
-            flat = self._product(extent)
-            if flat and flat[1]:
+            flat = self._factored(extent)
+            if flat[1]:
                 self._products.append((flat[1], max(most // max(flat[0], 1), 1)))
 
     def _product(self, expr: ir.Expr) -> tuple[int, Counter[int]] | None:
@@ -186,6 +186,17 @@ class Facts:
             a, b = self._product(expr.a), self._product(expr.b)
             return a and b and (a[0] * b[0], a[1] + b[1])
         return None
+
+    def _factored(self, expr: ir.Expr) -> tuple[int, Counter[int]]:
+        """coefficient and factors, whatever these are: variables, h // 2, (w - 1) // 2 + 1."""
+        if isinstance(expr, prim.IntImm):
+            return expr.value, Counter()
+        if isinstance(expr, prim.Cast):
+            return self._factored(expr.value)
+        if isinstance(expr, prim.Mul):
+            a, b = self._factored(expr.a), self._factored(expr.b)
+            return a[0] * b[0], a[1] + b[1]
+        return 1, Counter([self.terms(expr).__chandle__()])
 
     def __call__(self, expr: ir.Expr) -> Fact:
         handle = expr.__chandle__()
@@ -239,12 +250,13 @@ class Facts:
 
     def _bounded_product(self, expr: ir.Expr, fact: Fact) -> Fact:
         """A product that is part of a buffer's shape is no larger than the buffer, and a // (b * c) * b than a / c."""
-        flat = self._product(expr)
-        if flat is not None and flat[0] > 0:
-            for product, most in self._products:
-                if not flat[1] - product:
-                    fact = Fact(max(fact.lo, 0), min(fact.hi, flat[0] * most), fact.multiple)
-            return fact
+        scale, names = self._factored(expr)
+        for product, most in self._products:
+            if scale > 0 and not names - product:
+                fact = Fact(max(fact.lo, 0), min(fact.hi, scale * most), fact.multiple)
+        return fact if fact.fits_i32 else self._bounded_quotient(expr, fact)
+
+    def _bounded_quotient(self, expr: ir.Expr, fact: Fact) -> Fact:
         factors = list(_factors(expr))
         quotients = [e for e in factors if isinstance(e, prim.FloorDiv)]
         if len(quotients) != 1 or fact.lo < 0:

@@ -9,7 +9,6 @@ from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 from tvm_webgpu.codegen.spirv import access, arith
 from tvm_webgpu.codegen.spirv.conversions import convert, low
-from tvm_webgpu.codegen.spirv.facts import Fact
 from tvm_webgpu.codegen.spirv.values import Val
 
 if TYPE_CHECKING:
@@ -85,20 +84,23 @@ def _for(e: Emitter, stmt: tirx.For) -> None:
     b, var = e.b, stmt.loop_var
     if stmt.kind == tirx.ForKind.VECTORIZED:
         raise e.unsupported(f"vectorized loop over {var.name} that was not lowered")
-    extent, start = e.facts(stmt.extent), e.facts(stmt.min)
+    trips = stmt.extent
+    extent, start = e.facts(trips), e.facts(stmt.min)
     step = int(stmt.step) if stmt.step is not None else 1
-    end = Fact(start.lo + extent.lo, start.hi + extent.hi)
     if extent.hi <= 0:
         return
-    if not (start.fits_i32 and end.fits_i32) or step <= 0:
-        raise e.unsupported(f"loop over {var.name} whose range [{stmt.min}, {stmt.min} + {stmt.extent}) may "
-                            "exceed 32 bits")
+    if not start.fits_i32 or step <= 0:
+        raise e.unsupported(f"loop over {var.name} from {stmt.min} by {step}: its start may exceed 32 bits")
+    if start.hi + extent.hi >= 2**31:
+        # Extents are products of dimensions, of which less is known. No device goes 2**31 times around a loop.
+        trips = tirx.min(trips, tirx.IntImm(e.dtype(trips).name, 2**31 - 1 - max(start.hi, 0)))
+        extent = e.facts(trips)
     first = low(e, stmt.min)
     if extent.lo == extent.hi == 1 and not e.scan.jumps:
         _set_index(e, var, first)
         e.stmt(stmt.body)
         return
-    bound = arith.binary(b, "Add", first, low(e, stmt.extent))
+    bound = arith.binary(b, "Add", first, low(e, trips))
     with b.counted_loop(first.id, bound.id, step, b.i32) as i:
         b.name(i, var.name)
         _set_index(e, var, Val("i32", (i,)))
