@@ -18,6 +18,7 @@ from tvm_webgpu.pipeline.passes.dynamic_results import CountResults
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
 from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
+from tvm_webgpu.pipeline.passes.fuse_gathers import FuseGathers
 from tvm_webgpu.pipeline.passes.fuse_pools import FusePools
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
 from tvm_webgpu.pipeline.passes.missing_operators import MissingOperators
@@ -71,6 +72,7 @@ def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pas
         transform.LegalizeOps({**LEGALIZE_ATTENTION, **LEGALIZE_TRANSPOSED}),
         UnboundedExtremes(),
         transform.AnnotateTIROpPattern(),
+        FuseGathers,
         FusePools(target),
         FuseWithinLimit(storage_buffers(target)),
         transform.FuseTIR(),
