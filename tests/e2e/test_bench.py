@@ -58,7 +58,9 @@ def test_with_wgpu_runs_have_times(folder: Path, tmp_path: Path, capsys: pytest.
     np.save(tmp_path / "ids.npy", np.zeros(2, np.int64))
     arguments = ["--executor", "wgpu", "--variant", "baseline", "--runs", "2", "--dim", "n=2"]
     assert main(["bench", str(folder), *arguments, "--input", f"ids={tmp_path / 'ids.npy'}"]) == 0
-    assert "in 2 runs" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for text in ("in 2 runs", "matmul", "GFLOP/s", "█", "GPU memory: parameters"):
+        assert text in printed
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tvm_webgpu
 import wgpu
-from tvm_webgpu.errors import DeviceError, InputError, PackageError
+from tvm_webgpu.errors import DeviceError, InputError, PackageError, UnsupportedError
 from tvm_webgpu.executor import Executor, State
 from tvm_webgpu.executor.commands import Copy, Fill, decode
 from tvm_webgpu.executor.device import choose_package
 from tvm_webgpu.executor.gpu import Gpu
+from tvm_webgpu.executor.profile import evaluate
 from tvm_webgpu.package import Package, Variant
 
 from tests.executor import packages
@@ -73,6 +74,35 @@ def test_lists_and_views_are_taken(device: wgpu.GPUDevice) -> None:
     np.testing.assert_array_equal(out, [[10, 200], [30, 400]])
     x = floats(4, 6).T[::2]
     np.testing.assert_array_equal(executor.run({"x": x, "y": np.ones(4, np.float32)})["out"], x)
+
+
+def test_a_profile_has_each_launch_with_its_time_and_work() -> None:
+    work = {"flops": ("count", "m", "+"), "traffic": 7}
+    plain = packages.multiply()
+    package = dataclasses.replace(plain, kernels=[dataclasses.replace(kernel, **work) for kernel in plain.kernels])
+    with Executor(package) as executor:
+        x, y = floats(3, 5), floats(5)
+        if "timestamp-query" not in executor._gpu.device.features:
+            pytest.skip("the adapter has no timestamps")
+        profile = executor.profile({"x": x, "y": y}, runs=2)
+        (launch,), (kernel,) = profile["launches"], profile["kernels"]
+        assert launch["kernel"] == kernel["kernel"] == package.kernels[0].name
+        assert (kernel["launches"], kernel["flops"], kernel["bytes"]) == (1, 15 + 5, 7)
+        assert 0 < launch["ms"] == kernel["ms"] == profile["ms"] <= profile["span"] and profile["runs"] == 2
+        np.testing.assert_array_equal(executor.run({"x": x, "y": y})["out"], x * y)  # nothing stays switched on
+        assert executor._gpu.timer is None
+        assert executor.memory()["others"] >= x.nbytes + y.nbytes
+
+
+def test_a_profile_needs_timestamps(device: wgpu.GPUDevice) -> None:
+    executor = Executor(packages.multiply(), device=device)
+    with pytest.raises(UnsupportedError, match="'timestamp-query'"):
+        executor.profile({"x": floats(2, 3), "y": floats(3)})
+
+
+def test_amounts_are_postfix() -> None:
+    assert evaluate(("n", 3, "+", 2, "//", "m", "*", 100, "min"), {"n": 8, "m": 4}) == 20
+    assert evaluate(12, {}) == 12
 
 
 def test_equal_calls_reuse_buffers_and_bind_groups(device: wgpu.GPUDevice) -> None:

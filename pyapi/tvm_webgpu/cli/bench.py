@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import tempfile
 import time
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_webgpu.cli.run import choose_entry, read_inputs
-from tvm_webgpu.errors import InputError, TvmWebgpuError
+from tvm_webgpu.errors import InputError, TvmWebgpuError, UnsupportedError
 from tvm_webgpu.package import Entry, Package, TensorSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Report = dict[str, Any]
+
+LOG = logging.getLogger("tvm_webgpu")
 
 HELP = "measure a package: times, kernels, memory"
 
@@ -30,12 +33,14 @@ Run one entry of a package many times on this machine's GPU and tell what it cos
   tvm-webgpu bench dist/model
   tvm-webgpu bench dist/model --dim batch=8 --trace trace.json      # open the trace in ui.perfetto.dev
 
-Inputs are random unless --input gives them. Times of kernels need Node or a browser (and the GPU's timestamps);
-with --executor wgpu there are only those of whole runs.
+Inputs are random unless --input gives them. Times of kernels need a GPU with timestamps, a trace Node or a browser.
 """
 
 BAR = 16
 """Characters of the longest bar."""
+
+PROFILED = 10
+"""Runs over which times of kernels are averaged."""
 
 WIDE = 100
 """Characters of a line that has room for everything."""
@@ -137,6 +142,11 @@ def _measure_wgpu(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
             start = time.perf_counter()
             executor.run(inputs, entry.name)
             report["ms"].append(elapsed(start))
+        try:
+            report["profile"] = executor.profile(inputs, entry.name, min(options.runs, PROFILED))
+        except UnsupportedError as error:
+            LOG.warning("no times of kernels: %s", error)
+        report["memory"] = executor.memory()
     return report
 
 
@@ -151,7 +161,7 @@ def _measure_node(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
                 np.save(folder / f"{index}.npy", value)
             files[name] = f"{index}.npy" if isinstance(value, np.ndarray) else value
         run: Report = {"entry": entry.name, "inputs": files, "repeat": options.runs + 1}
-        run["profile"] = {"runs": min(options.runs, 10), **({"trace": "trace.json"} if options.trace else {})}
+        run["profile"] = {"runs": min(options.runs, PROFILED), **({"trace": "trace.json"} if options.trace else {})}
         job = {"package": str(Path(options.package).absolute()), "runs": [run]}
         if options.variant:
             job["variant"] = options.variant
@@ -161,7 +171,9 @@ def _measure_node(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
-            raise TvmWebgpuError(f"--executor {options.executor} needs Node.js 20 or newer on the PATH") from error
+            raise TvmWebgpuError(
+                f"--executor {options.executor} needs Node.js 20 or newer on the PATH; wgpu does not"
+            ) from error
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise TvmWebgpuError(f"{options.executor}: {lines[-1]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import wgpu
@@ -15,6 +16,7 @@ from . import dtypes, instance
 from .device import check_device, choose_package, find_adapter, open_device
 from .gpu import Gpu
 from .instance import Instance, Sandbox, Value
+from .profile import LaunchTimer, profile_of
 
 __all__ = ["Executor", "Sandbox", "State", "load"]
 
@@ -93,6 +95,29 @@ class Executor:
             return self._outputs(function, results)
         except wgpu.GPUError as error:
             raise DeviceError(f"{self._gpu.adapter_name}: {error}") from error
+
+    def profile(self, inputs: Mapping[str, object], entry: str = "main", runs: int = 5) -> dict[str, Any]:
+        """Runs an entry some times, after one that is not counted, and measures each launch on the GPU.
+
+        Gives `launches` in their order and `kernels` by their time, each with `kernel`, `ms`, and where the package
+        says them `bytes` and `flops`; `ms` of all launches, and `span` from the first to the last. Times are averages.
+        Every launch gets a compute pass of its own, so that the sum is more than a run takes. UnsupportedError if a
+        device of the caller's lacks the feature "timestamp-query"; else as run does.
+        """
+        measured = []
+        for _ in range(max(1, runs) + 1):
+            self._gpu.timer = timer = LaunchTimer(self._gpu.device)
+            try:
+                self.run(inputs, entry)
+            finally:
+                self._gpu.timer = None
+            measured.append((timer.launches, timer.read()))
+        return profile_of(self.package.kernels, measured[1:])
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of device memory: `parameters`, and `others`, such as inputs and what is kept for the next run."""
+        parameters = sum(len(param.data) for param in self.package.params)
+        return {"parameters": parameters, "others": self._gpu.bytes - parameters}
 
     def _check_names(self, function: Entry, inputs: Mapping[str, object]) -> None:
         wanted = [spec.name for spec in function.inputs]

@@ -16,6 +16,9 @@ from tvm_webgpu.package import BASELINE, START, Package, Requirements, choose_va
 FEATURES = {"subgroups": "subgroup"}
 """WebGPU's feature names that wgpu spells otherwise."""
 
+OPTIONAL = ("timestamp-query",)
+"""What a device of ours gets where the adapter has it: profiles read it."""
+
 NVIDIA = 0x10DE
 
 PROPERTIES: Mapping[str, Callable[[wgpu.GPUAdapter], bool]] = {
@@ -85,6 +88,7 @@ def open_device(package: Package, adapter: wgpu.GPUAdapter | None = None) -> wgp
     required = {_wgpu_limit(name): value for name, value in package.limits.items()}
     limits |= {name: value for name, value in required.items() if name in adapter.limits}
     features = [FEATURES.get(name, name) for name in package.features if name not in PROPERTIES]
+    features += [name for name in OPTIONAL if name in adapter.features]
     try:
         return adapter.request_device_sync(required_features=features, required_limits=limits)
     except RuntimeError as error:

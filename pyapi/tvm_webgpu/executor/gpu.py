@@ -19,6 +19,7 @@ from tvm_webgpu.package import Kernel
 
 from .commands import Copy, Dispatch, Fill, decode
 from .encoder import Launch, Recorded, record
+from .profile import LaunchTimer
 
 HANDLE_STEP = 64
 CACHED_LISTS = 8
@@ -68,6 +69,8 @@ class Gpu:
         self._generation = 0
         self.launches = 0
         """Dispatches so far."""
+        self.timer: LaunchTimer | None = None
+        """Takes the times of launches while it is set."""
 
     # Buffers
 
@@ -144,13 +147,23 @@ class Gpu:
         encoder = self._device.create_command_encoder()
         for part in prepared.parts:
             if isinstance(part, tuple):
-                compute = encoder.begin_compute_pass()
-                next(runs)(compute)
-                compute.end()
+                launches = next(runs)
+                if self.timer:
+                    self._timed(encoder, part, self.timer)
+                else:
+                    compute = encoder.begin_compute_pass()
+                    launches(compute)
+                    compute.end()
                 self.launches += len(part)
             else:
                 self._transfer(encoder, part)
         self._device.queue.submit([encoder.finish()])
+
+    def _timed(self, encoder: wgpu.GPUCommandEncoder, part: Sequence[Placed], timer: LaunchTimer) -> None:
+        for one, offset in part:
+            compute = encoder.begin_compute_pass(timestamp_writes=timer.writes(one))
+            record([Launch(self._pipeline(one.kernel), self._group(one), one.grid, offset)])(compute)
+            compute.end()
 
     def _recorded(self, prepared: Prepared) -> tuple[Recorded, ...]:
         """The launches of a list, recorded anew where a bind group that it used is gone."""
@@ -260,6 +273,15 @@ class Gpu:
                 self._groups.clear()
             self._groups[key] = self._device.create_bind_group(layout=self._layout(kernel), entries=entries)
         return self._groups[key]
+
+    @property
+    def device(self) -> wgpu.GPUDevice:
+        return self._device
+
+    @property
+    def bytes(self) -> int:
+        """Device memory of all buffers with a handle."""
+        return sum(buffer.size for buffer in self._buffers.values())
 
     @cached_property
     def adapter_name(self) -> str:
