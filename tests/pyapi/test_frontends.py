@@ -66,7 +66,16 @@ def test_unknown_operator_is_named() -> None:
     made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (1,)}, {"y": (1,)})
     made.graph.node[0].CopyFrom(node)
     made.opset_import.append(helper.make_opsetid("my.domain", 1))
-    with pytest.raises(UnsupportedError, match="Frobnicate"):
+    with pytest.raises(UnsupportedError, match=r"Frobnicate of my\.domain"):
+        load(made)
+
+
+def test_strings_are_refused() -> None:
+    words = helper.make_tensor_value_info("words", TensorProto.STRING, [2])
+    same = helper.make_tensor_value_info("y", TensorProto.STRING, [2])
+    graph = helper.make_graph([helper.make_node("Identity", ["words"], ["y"])], "g", [words], [same])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    with pytest.raises(UnsupportedError, match="input 'words' holds strings: give the model numbers"):
         load(made)
 
 

@@ -31,6 +31,9 @@ CHECKED_BYTES = 2 << 30
 """ONNX's checker takes serialised models, which protobuf limits to this size."""
 
 
+NO_NUMBERS = {8: "strings", 14: "complex numbers", 15: "complex numbers"}
+"""Element types (of TensorProto) that no buffer of a GPU holds."""
+
 SHAPES_AT = {"Resize": (3,), "Upsample": (1,)}
 """Operands that TVM's converters want as a shape."""
 
@@ -44,8 +47,10 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
 
     def _check_for_unsupported_ops(self, graph: GraphProto) -> None:
         known = {*onnx_frontend._get_convert_map(), *CONVERTERS, "If", "Constant"}
-        if unknown := sorted({node.op_type for node in graph.node} - known):
-            raise UnsupportedError(f"ONNX operators that can't be imported: {', '.join(unknown)}")
+        unknown = {(node.domain, node.op_type) for node in graph.node if node.op_type not in known}
+        if unknown:
+            names = ", ".join(f"{name} of {domain}" if domain else name for domain, name in sorted(unknown))
+            raise UnsupportedError(f"ONNX operators that can't be imported: {names}")
 
     def _construct_nodes(self, graph: GraphProto) -> None:
         for node in graph.node:
@@ -186,6 +191,8 @@ def load_file(path: object, options: ImportOptions) -> Model:
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror or error}") from error
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        if "should be stored in" in str(error):
+            raise InputError(f"can't read weights of {path}, which lie in a file beside it: {error}") from error
         raise InputError(f"{path} is not an ONNX model: {error}") from error
     return load(model, options.with_name(Path(str(path)).stem))
 
@@ -252,6 +259,10 @@ def _input_shapes(graph: GraphProto, options: ImportOptions) -> dict[str, list]:
         tensor = value.type.tensor_type
         if not value.type.HasField("tensor_type"):
             raise UnsupportedError(f"input {name!r} is not a tensor")
+        if tensor.elem_type in NO_NUMBERS:
+            raise UnsupportedError(
+                f"input {name!r} holds {NO_NUMBERS[tensor.elem_type]}: give the model numbers instead"
+            )
         if name not in options.shapes and not tensor.HasField("shape"):
             raise InputError(f"input {name!r} has no shape in the model; give one")
         dims = options.shapes.get(name) or [

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tvm_webgpu.pipeline.frontends.onnx_body import Body, Definition
+from tvm_webgpu.pipeline.frontends.onnx_qlinear import QLINEAR
 from tvm_webgpu.pipeline.frontends.onnx_quantize import dynamic_quantize
 
 DOMAIN = "com.microsoft"
@@ -102,5 +103,6 @@ CONTRIB: Mapping[str, Definition] = {
     "MatMulIntegerToFloat": matmul_integer_to_float,
     "MatMulNBits": matmul_bits,
     "QuickGelu": quick_gelu,
+    **QLINEAR,
 }
 """The definition of each."""
