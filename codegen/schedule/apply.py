@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import tvm
 import tvm_ffi
-from tvm import s_tir, tirx
+from tvm import tirx
 from tvm.target import Target
 from tvm_webgpu.errors import UnsupportedError
 
@@ -22,7 +22,7 @@ tvm_ffi.register_error("UnsupportedError", UnsupportedError)
 
 LOG = logging.getLogger(__name__)
 
-Rule = Callable[[tirx.PrimFunc, Limits], s_tir.Schedule | tirx.PrimFunc]
+Rule = Callable[[tirx.PrimFunc, Limits], tirx.PrimFunc]
 
 # Tried in this order; the first whose result passes `verify` wins. The last two fit everything.
 RULES: tuple[tuple[str, Rule], ...] = (
@@ -98,8 +98,7 @@ class Scheduler:
         reasons = []
         for rule_name, rule in RULES:
             try:
-                result = rule(func, self.limits)
-                scheduled = result.mod["main"] if isinstance(result, s_tir.Schedule) else result
+                scheduled = rule(func, self.limits)
                 flat = verify(scheduled, self.limits)
             except (NotApplicable, *PRIMITIVE_ERRORS) as error:
                 reasons.append(f"{rule_name}: {_last_line(error)}")
