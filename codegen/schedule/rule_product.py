@@ -53,7 +53,7 @@ def _choose(product: Product, limits: Limits) -> Plan | None:
         return next(table.plans(product, limits), None)
     shape = table.Shape.of(product)
     steps = VECTOR if "k" in (shape.runs, shape.runs_x) else 1
-    return winograd.choose(product) or straight.choose(shape.s, shape.y, shape.x, steps)
+    return winograd.choose(product) or straight.choose(shape.s, shape.y, shape.x, shape.k, steps)
 
 
 def write(product: Product, plan: Plan, limits: Limits) -> tirx.PrimFunc:

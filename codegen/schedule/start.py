@@ -23,9 +23,6 @@ from .source import result
 from .straight import Straight
 
 THREADS = 64
-# SwiftShader compiles a kernel of 8x8 results in 230 ms, of 4x4 in 210, of 16x16 in 800, and runs it 1.3 times as long
-# as 16x16 (4x4: 2.3).
-SOFTWARE_EDGE = 8
 WINDOW = windows.Window(THREADS, 1, 1)
 
 
@@ -61,21 +58,18 @@ def _choose(func: tirx.PrimFunc, limits: Limits) -> Choice:
 
 def _product(func: tirx.PrimFunc, limits: Limits) -> Choice:
     product = rule_product.suitable(func)
-    plan = _tile(product, limits)
+    plan = _tile(product)
     vectors = plan.cols > 1 and product.vector_store
     return Choice(
         ("product", plan, product.operand_y.along == "own", vectors), lambda: straight.write(product, plan, limits)
     )
 
 
-def _tile(product: Product, limits: Limits) -> Straight:
+def _tile(product: Product) -> Straight:
     """As few loads as small code allows: a vector of the operand that has runs along its own axis.
 
-    Weights of convolutions have them along y, for every size of image; images, along x, don't. Software GPUs would
-    take longer for loads than for the compilation of more registers.
+    Weights of convolutions have them along y, for every size of image; images, along x, don't.
     """
-    if limits.software:
-        return Straight(1 if product.y.extent == 1 else SOFTWARE_EDGE, SOFTWARE_EDGE)
     if product.operand_y.along != "own" and product.operand_x.along == "own":
         return Straight(1 if product.y.extent == 1 else VECTOR, VECTOR, THREADS)
     return Straight(1 if product.y.extent == 1 else VECTOR, 1, THREADS)

@@ -53,11 +53,19 @@ class Straight:
 TILES = ((16, 16), (16, 8), (8, 16), (8, 8), (4, 16), (4, 8), (1, 16), (1, 8), (1, 4), (1, 1))
 # Lanes of a vector, and processors, of a machine without a GPU.
 LANES, PROCESSORS = 8, 4
+# Loads (about 0.35 us each, all lanes and processors of it) that compiling one result of a tile may cost every run: of
+# 2.5 ms on SwiftShader and 5 on llvmpipe, so that larger tiles are repaid after some thirty runs.
+COMPILING = 300
 
 
-def choose(s: int, y: int, x: int, steps: int = 1) -> Straight:
-    """The tile with the least loads on the busiest processor, for s * y * x results by so many steps at once."""
-    return Straight(*min(TILES, key=lambda tile: _loads(tile, s, y, x)), steps=steps)
+def choose(s: int, y: int, x: int, k: int, steps: int = 1) -> Straight:
+    """The tile with the least loads on the busiest processor, and little text, for s * y * x sums of k."""
+
+    def cost(tile: tuple[int, int]) -> int:
+        rows, cols = tile
+        return _loads(tile, s, y, x) * k + COMPILING * rows * cols
+
+    return Straight(*min(TILES, key=cost), steps=steps)
 
 
 def loads(s: int, y: int, x: int) -> int:

@@ -277,7 +277,7 @@ class _Kernels:
             Operand(tirx.BufferLoad(self.v, [p, k, x]), self.acc, "own"),
             self.acc, self.m, (p, y, x), lambda value: value, True,
         )  # fmt: skip
-        straight.emit(kernel, product, straight.choose(places, self.y, columns))
+        straight.emit(kernel, product, straight.choose(places, self.y, columns, self.channels))
 
     def results(self) -> None:
         """A^T M A, and what the function makes of it."""
