@@ -117,7 +117,7 @@ export class Runner {
   memory(): Memory {
     const { buffers, host, shards } = this.session;
     const parameters = shards.reduce((sum, buffer) => sum + buffer.size, 0);
-    const unused = host.unused() + this.recordings.bytes;
+    const unused = this.lost ? 0 : host.unused() + this.recordings.bytes;
     const transfer = buffers.bytes.runtime + this.#readback.bytes + this.#inputs.imageBytes;
     const peak = parameters + buffers.bytes.peak + this.#readback.peak + this.#inputs.imageBytes;
     return { parameters, used: buffers.bytes.model - unused, unused, transfer, peak };
@@ -125,6 +125,7 @@ export class Runner {
 
   /** Gives device memory that the model pools between runs back to the GPU. */
   trim(): void {
+    if (this.lost) return; // with all there was
     this.recordings.clear();
     this.session.host.trim();
     this.session.commands.submit();
