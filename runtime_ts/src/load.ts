@@ -29,7 +29,9 @@ export interface LoadOptions {
   readonly cache?: boolean | PackageCache;
   /**
    * Whether to use every shader once and to run entries of fixed shapes on zeros, so that the first run is as quick as
-   * the tenth (default true). Extents that have names can be given: `{ batch: [1], length: [128, 512] }`.
+   * the tenth (default true). On software adapters, and of kernels to begin with, such a run is only rehearsed: all is
+   * made that it needs, and nothing computed.
+   * Extents that have names can be given: `{ batch: [1], length: [128, 512] }`.
    */
   readonly warmUp?: boolean | WarmExtents;
   /**

@@ -67,9 +67,8 @@ const MOST_ALIKE = 16;
 const MOST_WORDS = 1 << 20;
 const MOST_GROUPS = 1 << 15;
 /**
- * The GPU works on the first launches while the rest are encoded. On an H100, from Node's call to the idle queue,
- * MobileNetV1's 28 take 0.29 ms with 14 in a submit, 0.33 with 24, 0.34 all in one; MobileNetV2's 54 take 0.38, 0.41
- * and 0.49. Fewer cost more in submits than they hide, and so do pieces that grow.
+ * The GPU works on the first launches while the rest are encoded. Fewer cost more in submits than they hide, and so do
+ * pieces that grow (bench/README.md).
  */
 const MOST_PER_SUBMIT = 14;
 const NO_SLOT = -1;
