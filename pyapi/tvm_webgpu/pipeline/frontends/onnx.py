@@ -34,7 +34,7 @@ CHECKED_BYTES = 2 << 30
 NO_NUMBERS = {8: "strings", 14: "complex numbers", 15: "complex numbers"}
 """Element types (of TensorProto) that no buffer of a GPU holds."""
 
-SHAPES_AT = {"Resize": (3,), "Upsample": (1,)}
+SHAPES_AT = {"Resize": (3,), "Slice": (1, 2), "Upsample": (1,)}
 """Operands that TVM's converters want as a shape."""
 
 

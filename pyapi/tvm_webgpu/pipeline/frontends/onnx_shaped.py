@@ -100,35 +100,6 @@ def _range(bb: relax.BlockBuilder, rules: Arithmetic, inputs: Sequence[Any], _: 
     return bb.emit_te(places, first, primfunc_name_hint="range")
 
 
-def _slice(bb: relax.BlockBuilder, rules: Arithmetic, inputs: Sequence[Any], _: Mapping) -> relax.Expr | None:
-    """Where a bound has symbols: cut to the operand, as ONNX has it."""
-    if len(inputs) < 3 or _known(inputs[0]) or not _known(*(array for array in inputs[1:] if array is not None)):
-        return None
-    dims = _dims(inputs[0])
-    starts, ends = inputs[1], inputs[2]
-    if dims is None or all(isinstance(n, int) for n in (*starts, *ends)):
-        return None  # as TVM has it
-    axes = [int(n) for n in inputs[3]] if len(inputs) > 3 and inputs[3] is not None else list(range(starts.size))
-    steps = [int(n) for n in inputs[4]] if len(inputs) > 4 and inputs[4] is not None else [1] * len(axes)
-    if any(step < 1 for step in steps):
-        return None
-    bounds = [
-        [_inside(rules, n, dims[axis]) for n, axis in zip(ends_of, axes, strict=True)] for ends_of in (starts, ends)
-    ]
-    return relax.op.strided_slice(inputs[0], axes, *bounds, steps)
-
-
-def _inside(rules: Arithmetic, place: Any, extent: Any) -> Any:
-    wide = tirx.IntImm("int64", place) if isinstance(place, int) else place
-    size = tirx.IntImm("int64", extent) if isinstance(extent, int) else extent
-    if isinstance(place, int):
-        place = place if place >= 0 else size + max(place, -(2**31))
-    else:
-        place = tirx.Select(wide < 0, wide + size, wide) if not rules.proves(wide >= 0) else wide
-    zero = tirx.IntImm("int64", 0)
-    return rules.simplify(tirx.max(tirx.min(place, size), zero))
-
-
 def _tile(bb: relax.BlockBuilder, _: Arithmetic, inputs: Sequence[Any], __: Mapping) -> relax.Expr | None:
     value, repeats = inputs
     dims = _dims(value) if not _known(value) else None
@@ -265,7 +236,6 @@ SHAPED: dict[str, Shaped] = {
     "Expand": _expand,
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,
-    "Slice": _slice,
     "Tile": _tile,
     "Resize": _resize,
 }
