@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tvm
-from tvm import relax
+from tvm import relax, te, tirx
 from tvm.relax import op, transform
 from tvm_webgpu.pipeline.passes.decompose_batch_norm import DecomposeBatchNorm
 from tvm_webgpu.pipeline.passes.fold_affine import FoldAffine
@@ -14,6 +14,7 @@ from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.lift_constants import lift_constants
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
 from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
+from tvm_webgpu.pipeline.passes.separate_shapes import SeparateShapes
 
 from tests.pyapi.evaluate import calls, evaluate, operators
 
@@ -201,3 +202,32 @@ def test_weights_are_packed_with_the_output_channel_last(ndim: int) -> None:
 def test_weights_of_groups_stay_as_they_are() -> None:
     before = module(lambda _, params: op.nn.conv2d(params[0], constant(values(6, 1, 3, 3)), groups=3), (1, 3, 5, 5))
     tvm.ir.assert_structural_equal(run(before, PackWeights()), before)
+
+
+@pytest.mark.parametrize("same_words", [True, False])
+def test_shapes_in_other_words_are_not_fused(same_words: bool) -> None:
+    """The rows of pairs are 2 * n to their function, and to its caller also m // 2 * 2."""
+    rows = tirx.Var("m", "int64")
+
+    def pairs(x: te.Tensor) -> te.Tensor:
+        return te.compute((2 * x.shape[0], 4), lambda i, j: x[i // 2, j] * x[i // 2, j], name="pairs")
+
+    def body(builder: relax.BlockBuilder, params: list[relax.Var]) -> relax.Expr:
+        found = builder.emit_te(pairs, params[0])
+        call = builder.lookup_binding(found)
+        if not same_words:
+            other = relax.TensorType((tirx.floordiv(rows * 4, 2), 4), "float32")
+            found = builder.emit(relax.call_tir(call.args[0], call.args[1], other))
+        return op.exp(found)
+
+    fuse = (
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        SeparateShapes,
+        transform.FuseOps(),
+        transform.FuseTIR(),
+    )
+    mod = module(body, (rows, 4))
+    after = run(mod, *fuse)
+    assert len(calls(after)) == (1 if same_words else 2)
+    check_same(mod, after, (3, 4))

@@ -93,6 +93,8 @@ CASES = {
     "group norm": lambda x: F.group_norm(torch.cat([x, x * x], 1), 3),
     "layer norm of doubles": lambda x: F.layer_norm(x.double(), (5, 7)).float(),
     "product of halves": lambda x: (x[0, 0].half() @ x[0, 1].half().T).float(),
+    "linear": lambda x: F.linear(x, x[0, 0], x[0, 0, :, 0]),
+    "linear, a vector, halves": lambda x: F.linear(x[0, 0, 1].half(), x[0, 0].half()).float(),
     "spread": lambda x: x.var((0, 2)) + x.std((0, 2), correction=0),
     "distances": lambda x: torch.cdist(x[0], x[1]),
     "grid": lambda x: F.grid_sample(x, F.affine_grid(x[:, :2, 0, :3], (2, 3, 4, 6), align_corners=False)),
@@ -169,3 +171,69 @@ def test_extents_that_are_multiples() -> None:
             np.testing.assert_allclose(found, network(x).numpy(), 1e-5)
         with pytest.raises(TvmWebgpuError):
             executor.run({name: np.ones((1, 2, 5, 4), np.float32)})
+
+
+ROWS, KEYS = 5, 7
+Q, K, V = (torch.linspace(-1, 2, 2 * 4 * n * w).sin().reshape(2, 4, n, w) for n, w in ((ROWS, 8), (KEYS, 8), (KEYS, 6)))
+BLANK = torch.arange(ROWS)[:, None] == 2  # a row whose keys are all masked
+ALLOWED = (torch.arange(ROWS)[:, None] * 3 + torch.arange(KEYS)) % 4 != 0
+
+ATTENTION = {
+    "plain": lambda q, k, v: F.scaled_dot_product_attention(q, k, v),
+    "scale": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=0.3),
+    "causal": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+    "causal, more queries": lambda q, k, v: F.scaled_dot_product_attention(k, q, q, is_causal=True),
+    "allowed": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, ALLOWED & ~BLANK),
+    "bias": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, (q @ k.mT)[:, :1]),
+    "infinite bias": lambda q, k, v: F.scaled_dot_product_attention(
+        q, k, v, torch.zeros(ROWS, KEYS).masked_fill(BLANK | ~ALLOWED, float("-inf"))
+    ),
+    "one head": lambda q, k, v: F.scaled_dot_product_attention(q[:, 0], k[:, 0], v[:, 0], ALLOWED[None]),
+    "no batch": lambda q, k, v: F.scaled_dot_product_attention(q[0, 0], k[0, 0], v[0, 0]),
+    "five axes": lambda q, k, v: F.scaled_dot_product_attention(q[None], k[None], v[None]),
+    "shared heads": lambda q, k, v: F.scaled_dot_product_attention(q, k[:, :2], v[:, :2], enable_gqa=True),
+    "one key for all": lambda q, k, v: F.scaled_dot_product_attention(q, k[:1, :1], v[:1, :1]),
+    "halves": lambda q, k, v: F.scaled_dot_product_attention(q.half(), k.half(), v.half()).float(),
+    "doubles": lambda q, k, v: F.scaled_dot_product_attention(q.double(), k.double(), v.double()).float(),
+}
+
+
+def test_attention() -> None:
+    """All of them by one package; rows that may look at nothing are zero."""
+    net = Net(lambda *operands: tuple(function(*operands) for function in ATTENTION.values()))
+    package = compile(torch.export.export(net, (Q, K, V)))
+    names = [port.name for port in package.entries[0].inputs]
+    with Executor(package) as executor:
+        found = executor.run(dict(zip(names, (Q.numpy(), K.numpy(), V.numpy()), strict=True)))
+    for name, ours, want in zip(ATTENTION, found.values(), net(Q, K, V), strict=True):
+        tolerance = 2e-3 if name == "halves" else 1e-5
+        np.testing.assert_allclose(ours, want.numpy(), tolerance, tolerance, err_msg=name)
+
+
+def test_transformer_is_fused() -> None:
+    """A transformer block for any length: norms share a kernel, attention is one, sums and gelu join products."""
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.LayerNorm(32), torch.nn.LayerNorm(32)
+            self.qkv, self.out = torch.nn.Linear(32, 96), torch.nn.Linear(32, 32)
+            self.up, self.down = torch.nn.Linear(32, 128), torch.nn.Linear(128, 32)
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            batch, length, _ = x.shape
+            q, k, v = self.qkv(self.first(x)).view(batch, length, 3, 2, 16).permute(2, 0, 3, 1, 4).unbind(0)
+            mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, 32)
+            x = x + self.out(mixed)
+            return x + self.down(F.gelu(self.up(self.second(x))))
+
+    torch.manual_seed(3)
+    net = Block().eval()
+    shapes = ({0: torch.export.Dim("batch", max=8), 1: torch.export.Dim("length", max=64)},)
+    package = compile(torch.export.export(net, (torch.randn(2, 5, 32),), dynamic_shapes=shapes))
+    assert len(package.kernels) == 6, [kernel.name for kernel in package.kernels]
+    with Executor(package) as executor:
+        for batch, length in ((1, 1), (3, 37)):
+            x = torch.randn(batch, length, 32)
+            (found,) = executor.run({package.entries[0].inputs[0].name: x.numpy()}).values()
+            np.testing.assert_allclose(found, net(x).detach().numpy(), 1e-4, 1e-5)

@@ -25,6 +25,7 @@ from tvm_webgpu.pipeline.passes.missing_operators import MissingOperators
 from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
 from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
+from tvm_webgpu.pipeline.passes.separate_shapes import SeparateShapes
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
 from tvm_webgpu.pipeline.passes.share_kernels import ShareKernels
 from tvm_webgpu.pipeline.passes.tighten_storage import TightenStorage
@@ -73,6 +74,7 @@ def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pas
         UnboundedExtremes(),
         transform.AnnotateTIROpPattern(),
         FuseGathers,
+        SeparateShapes,
         FusePools(target),
         FuseWithinLimit(storage_buffers(target)),
         transform.FuseTIR(),

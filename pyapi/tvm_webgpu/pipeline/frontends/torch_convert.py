@@ -11,6 +11,7 @@ from tvm import relax, te, tirx
 
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.pipeline.frontends import torch_index
+from tvm_webgpu.pipeline.frontends.torch_attention import attention
 from tvm_webgpu.pipeline.frontends.torch_networks import NETWORKS
 from tvm_webgpu.pipeline.frontends.torch_resize import resize
 from tvm_webgpu.pipeline.frontends.torch_scope import Scope
@@ -292,6 +293,7 @@ CONVERTERS: dict[str, Converter] = {
     "grid_sampler_2d.default": _grid_sample,
     "_cdist_forward.default": _distances,
     **dict.fromkeys(("full.default", "full_like.default", "fill.Scalar"), _filled),
+    "scaled_dot_product_attention.default": attention,
     "unfold.default": _unfold,
     "hypot.default": _hypotenuse,
     "log2.default": _log_base(0.6931471805599453),

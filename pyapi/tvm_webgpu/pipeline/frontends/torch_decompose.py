@@ -17,9 +17,10 @@ KEPT = (
     "replication_pad3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
     "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d",
     "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
-    "all", "any", "pixel_shuffle", "index_copy",
+    "all", "any", "pixel_shuffle", "index_copy", "scaled_dot_product_attention", "linear",
 )  # fmt: skip
-"""Operators whose definition by others takes many kernels, or is slow, and for which there is a conversion."""
+"""Operators whose definition by others takes many kernels, is slow, or can't be fused (a product between two reshapes),
+and for which there is a conversion."""
 
 CHECKS = (
     "_assert_scalar",

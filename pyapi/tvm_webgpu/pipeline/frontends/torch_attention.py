@@ -1,0 +1,78 @@
+"""Scaled dot-product attention of PyTorch, kept whole, so that one kernel does it.
+
+PyTorch's definition by other operators is a dozen kernels, of which some only look for rows that are masked entirely.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax
+from tvm.relax import op
+
+from tvm_webgpu.errors import UnsupportedError
+from tvm_webgpu.pipeline.frontends.torch_scope import Scope
+
+SWAP_HEADS = [0, 2, 1, 3]
+"""[batch, heads, sequence, width], as PyTorch has it, to [batch, sequence, heads, width] and back."""
+
+MASKED = -3e38
+"""A score that no softmax sees beside another, with room for what is added to it; Relax's masks are finite."""
+
+
+def attention(scope: Scope) -> relax.Expr:
+    """softmax(Q K^T * scale + mask) V; a row without any key that is not masked gives zeros, as in PyTorch."""
+    named = scope.named
+    if named["dropout_p"]:
+        raise UnsupportedError("dropout while training: export the module after .eval()")
+    lead = scope.extents(scope.meta(0).shape[:-2])
+    heads = [scope.extents(scope.meta(place).shape[:-2]) for place in range(3)]
+    values = [_with_heads(scope, named[name]) for name in ("query", "key", "value")]
+    if named.get("enable_gqa"):
+        values[1:] = [_repeated(scope, value, values[0]) for value in values[1:]]
+    elif any(list(map(str, found)) != list(map(str, lead)) for found in heads):
+        values = [
+            _with_heads(scope, scope.emit(op.broadcast_to(named[name], [*lead, *list(named[name].ty.shape)[-2:]])))
+            for name in ("query", "key", "value")
+        ]
+    bias, kept = _mask(scope, len(lead))
+    q, k, v = (scope.emit(op.permute_dims(value, SWAP_HEADS)) for value in values)
+    causal = "TopLeft" if named["is_causal"] else None
+    found = scope.emit(op.nn.attention(q, k, v, bias, scale=named.get("scale"), causal_mask=causal))
+    found = scope.emit(op.permute_dims(found, SWAP_HEADS))
+    if kept is not None:
+        found = scope.emit(op.where(kept, found, relax.const(0, str(found.ty.dtype))))
+    return found if len(lead) == 2 else scope.emit(op.reshape(found, scope.extents()))
+
+
+def _with_heads(scope: Scope, value: relax.Expr) -> relax.Expr:
+    """A tensor of two axes or more as [batch, heads, sequence, width]."""
+    *lead, length, width = value.ty.shape
+    if len(lead) == 2:
+        return value
+    batch: Any = 1
+    for extent in lead[:-1]:
+        batch = batch * extent
+    return scope.emit(op.reshape(value, [batch, lead[-1] if lead else 1, length, width]))
+
+
+def _repeated(scope: Scope, value: relax.Expr, query: relax.Expr) -> relax.Expr:
+    """Heads of keys or values that several heads of queries share."""
+    wanted, given = int(query.ty.shape[1]), int(value.ty.shape[1])
+    return value if wanted == given else scope.emit(op.repeat(value, wanted // given, axis=1))
+
+
+def _mask(scope: Scope, leading: int) -> tuple[relax.Expr | None, relax.Expr | None]:
+    """What is added to the scores, and which rows have a key at all; both fit [batch, heads, queries, keys]."""
+    mask = scope.named["attn_mask"]
+    if mask is None:
+        return None, None
+    if leading > 2:
+        raise UnsupportedError("a mask for more axes than batch and heads: reshape them to one")
+    mask = _with_heads(scope, scope.emit(op.expand_dims(mask, list(range(leading + 2 - mask.ty.ndim)))))
+    lowest = relax.const(MASKED, "float32")
+    if str(mask.ty.dtype) == "bool":
+        bias = scope.emit(op.where(mask, relax.const(0, "float32"), lowest))
+    else:
+        bias = scope.emit(op.maximum(scope.cast(mask, "float32"), lowest))
+    return bias, scope.emit(op.greater(op.max(bias, axis=-1, keepdims=True), lowest))
