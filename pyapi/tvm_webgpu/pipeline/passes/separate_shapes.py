@@ -2,7 +2,7 @@
 
 FuseTIR makes one buffer of what a function stores and the next one loads, and wants both to have the very same shape. A
 graph may know more of its symbols than a function does, such as that n is m // 2, after which one says `2 * n` and the
-other `m // 2 * 2`.
+other `m // 2 * 2`. FuseOps again can't write down the type of a fused function whose extents choose between values.
 """
 
 from __future__ import annotations
@@ -51,4 +51,13 @@ def _fits(func: tirx.PrimFunc, call: tvm.ir.Call) -> bool:
     for dim, extent in shapes:
         if isinstance(dim, tirx.Var):
             values.setdefault(dim, extent)
-    return all(tvm_ffi.structural_equal(substitute(dim, values), extent) for dim, extent in shapes)
+    return all(
+        tvm_ffi.structural_equal(substitute(dim, values), extent) and not _chooses(extent) for dim, extent in shapes
+    )
+
+
+def _chooses(extent: tirx.Expr) -> bool:
+    """Whether an extent is more than arithmetic, such as `if_then_else`."""
+    found: list[tvm.ir.Call] = []
+    tvm_ffi.structural_walk(extent, (tvm.ir.Call, found.append))
+    return bool(found)
