@@ -82,11 +82,15 @@ class Arithmetic:
 
     def each(self, function: Callable[..., Any], *arrays: Extents) -> Extents:
         """The function of every element, operands broadcast."""
-        spread = np.broadcast_arrays(*arrays)
-        result = np.empty(spread[0].shape, object)
-        for place in np.ndindex(result.shape):
-            result[place] = self.simplify(function(*(_wide(array[place]) for array in spread)))
-        return result
+        return _each(lambda *values: self.simplify(function(*map(_wide, values))), arrays)
+
+
+def _each(function: Callable[..., Any], arrays: Sequence[Extents]) -> Extents:
+    spread = np.broadcast_arrays(*arrays)
+    result = np.empty(spread[0].shape, object)
+    for place in np.ndindex(result.shape):
+        result[place] = function(*(array[place] for array in spread))
+    return result
 
 
 def _wide(value: Any) -> Any:
@@ -98,14 +102,7 @@ def _elementwise(function: Callable[..., Any]) -> Callable[..., Extents]:
 
 
 def _compare(function: Callable[[Any, Any], Any]) -> Callable[..., Extents]:
-    def compare(rules: Arithmetic, inputs: Sequence[Extents], _: Mapping) -> Extents:
-        spread = np.broadcast_arrays(*inputs)
-        result = np.empty(spread[0].shape, object)
-        for place in np.ndindex(result.shape):
-            result[place] = rules.settle(function(*(_wide(array[place]) for array in spread)))
-        return result
-
-    return compare
+    return lambda rules, inputs, _: _each(lambda *values: rules.settle(function(*map(_wide, values))), inputs)
 
 
 def _gather(_: Arithmetic, inputs: Sequence[Extents], attrs: Mapping) -> Extents:
@@ -147,11 +144,7 @@ def _reshape(_: Arithmetic, inputs: Sequence[Extents], __: Mapping) -> Extents:
 
 
 def _where(rules: Arithmetic, inputs: Sequence[Extents], _: Mapping) -> Extents:
-    spread = np.broadcast_arrays(*inputs)
-    result = np.empty(spread[0].shape, object)
-    for place in np.ndindex(result.shape):
-        result[place] = rules.choose(*(array[place] for array in spread))
-    return result
+    return _each(rules.choose, inputs)
 
 
 def _divide(rules: Arithmetic, inputs: Sequence[Extents], _: Mapping) -> Extents:

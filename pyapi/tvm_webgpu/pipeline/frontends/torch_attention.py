@@ -12,9 +12,7 @@ from tvm.relax import op
 
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.pipeline.frontends.torch_scope import Scope
-
-SWAP_HEADS = [0, 2, 1, 3]
-"""[batch, heads, sequence, width], as PyTorch has it, to [batch, sequence, heads, width] and back."""
+from tvm_webgpu.pipeline.passes.attention import SWAP_HEADS
 
 MASKED = -3e38
 """A score that no softmax sees beside another, with room for what is added to it; Relax's masks are finite."""
@@ -25,24 +23,29 @@ def attention(scope: Scope) -> relax.Expr:
     named = scope.named
     if named["dropout_p"]:
         raise UnsupportedError("dropout while training: export the module after .eval()")
-    lead = scope.extents(scope.meta(0).shape[:-2])
-    heads = [scope.extents(scope.meta(place).shape[:-2]) for place in range(3)]
-    values = [_with_heads(scope, named[name]) for name in ("query", "key", "value")]
+    lead = scope.extents()[:-2]
+    values = [named[name] for name in ("query", "key", "value")]
     if named.get("enable_gqa"):
-        values[1:] = [_repeated(scope, value, values[0]) for value in values[1:]]
-    elif any(list(map(str, found)) != list(map(str, lead)) for found in heads):
-        values = [
-            _with_heads(scope, scope.emit(op.broadcast_to(named[name], [*lead, *list(named[name].ty.shape)[-2:]])))
-            for name in ("query", "key", "value")
-        ]
+        query, *shared = (_with_heads(scope, value) for value in values)
+        values = [query, *(_repeated(scope, value, query) for value in shared)]
+    else:
+        values = [_with_heads(scope, _spread(scope, value, lead)) for value in values]
     bias, kept = _mask(scope, len(lead))
-    q, k, v = (scope.emit(op.permute_dims(value, SWAP_HEADS)) for value in values)
+    q, k, v = (scope.emit(op.permute_dims(value, list(SWAP_HEADS))) for value in values)
     causal = "TopLeft" if named["is_causal"] else None
     found = scope.emit(op.nn.attention(q, k, v, bias, scale=named.get("scale"), causal_mask=causal))
-    found = scope.emit(op.permute_dims(found, SWAP_HEADS))
+    found = scope.emit(op.permute_dims(found, list(SWAP_HEADS)))
     if kept is not None:
         found = scope.emit(op.where(kept, found, relax.const(0, str(found.ty.dtype))))
     return found if len(lead) == 2 else scope.emit(op.reshape(found, scope.extents()))
+
+
+def _spread(scope: Scope, value: relax.Expr, lead: list[Any]) -> relax.Expr:
+    """The tensor with these extents before its last two: attention does not broadcast."""
+    *own, length, width = value.ty.shape
+    if len(own) == len(lead) and all(str(a) == str(b) for a, b in zip(own, lead, strict=True)):
+        return value
+    return scope.emit(op.broadcast_to(value, [*lead, length, width]))
 
 
 def _with_heads(scope: Scope, value: relax.Expr) -> relax.Expr:
