@@ -17,13 +17,11 @@ from tvm.relax import op
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_webgpu.pipeline.model import to_numpy
+from tvm_webgpu.pipeline.passes.patterns import INJECTIVE, PATTERN
 from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
 
 SWAP_HEADS = (0, 2, 1, 3)
 """[batch, heads, sequence, width] to [batch, sequence, heads, width] and back."""
-
-INJECTIVE = 2
-"""TVM's OpPatternKind: FuseOps lets injective producers and consumers join."""
 
 
 @mutator
@@ -135,7 +133,7 @@ def legalize_attention(builder: relax.BlockBuilder, call: relax.Call) -> relax.E
         scale=scale,
         causal=causal,
         primfunc_name_hint="attention",
-        primfunc_attrs={"op_pattern": INJECTIVE},
+        primfunc_attrs={PATTERN: INJECTIVE},
     )
 
 

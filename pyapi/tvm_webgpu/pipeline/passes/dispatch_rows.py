@@ -19,10 +19,8 @@ from tvm_webgpu.codegen.schedule.scan import OPERATIONS, scan
 from tvm_webgpu.codegen.schedule.sort import Sorted, run_length, sort
 from tvm_webgpu.pipeline.passes.dispatch_scatter import SCATTERS
 from tvm_webgpu.pipeline.passes.kernel_calls import buffer_like, dtype_of, parameters
+from tvm_webgpu.pipeline.passes.patterns import OPAQUE, PATTERN
 from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
-
-OPAQUE = 8
-"""TVM's OpPatternKind of what is fused with nothing and must not be analysed."""
 
 
 @mutator
@@ -50,7 +48,7 @@ class _Dispatcher(PyExprMutator):
         attributes = {"tirx.is_scheduled": True, "tirx.noalias": True, "tvm_webgpu.schedule": name}
         # RewriteDataflowReshape insists on a block.
         root = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", func.body))
-        marked = func.with_body(root).with_attr({**attributes, "op_pattern": OPAQUE})
+        marked = func.with_body(root).with_attr({**attributes, PATTERN: OPAQUE})
         fields = out.fields if isinstance(out, relax.TupleType) else [out]
         return relax.call_tir(self.builder_.add_func(marked, name), args, list(fields))
 

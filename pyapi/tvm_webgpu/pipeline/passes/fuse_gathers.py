@@ -11,9 +11,8 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 
-from tvm_webgpu.pipeline.passes.fuse_pools import PATTERN
+from tvm_webgpu.pipeline.passes.patterns import INJECTIVE, OPAQUE, PATTERN
 
-INJECTIVE, OPAQUE = 2, 8  # of TVM's OpPatternKind
 SEQUENTIAL = (tirx.While, tirx.IfThenElse, tirx.Bind, tirx.AttrStmt)
 """What code has that is more than one store in loops."""
 

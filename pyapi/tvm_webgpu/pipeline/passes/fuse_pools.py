@@ -15,11 +15,8 @@ from tvm.ir import GlobalVar
 from tvm.target import Target
 
 from tvm_webgpu.codegen import schedule
+from tvm_webgpu.pipeline.passes.patterns import BROADCAST, CALL_TIR, ELEMENTWISE, PATTERN
 from tvm_webgpu.pipeline.passes.uses import count_uses
-
-CALL_TIR = tvm.ir.Op.get("relax.call_tir")
-PATTERN = "op_pattern"
-ELEMENTWISE, BROADCAST = 0, 1  # of TVM's OpPatternKind
 
 
 def FusePools(target: Target) -> tvm.transform.Pass:

@@ -12,8 +12,7 @@ import tvm_ffi
 from tvm import relax, tirx
 
 from tvm_webgpu.codegen.schedule.nest import substitute
-from tvm_webgpu.pipeline.passes.fuse_gathers import OPAQUE
-from tvm_webgpu.pipeline.passes.fuse_pools import CALL_TIR, PATTERN
+from tvm_webgpu.pipeline.passes.patterns import CALL_TIR, OPAQUE, PATTERN
 
 
 @tvm.transform.module_pass(opt_level=0, name="SeparateShapes")

@@ -21,9 +21,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.target import Target
 
 from tvm_webgpu.codegen import schedule, spirv
+from tvm_webgpu.pipeline.passes.patterns import CALL_TIR
 from tvm_webgpu.pipeline.passes.rewrite import rewrite_functions
-
-CALL_TIR = tvm.ir.Op.get("relax.call_tir")
 
 KNOWN_DIVISOR = 64
 """Tiles have edges of at most this many results; more divisibility is of no use."""

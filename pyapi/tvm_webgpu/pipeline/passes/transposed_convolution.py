@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import tvm
 from tvm import relax, te, tirx, topi
 
+from tvm_webgpu.pipeline.passes.patterns import OPAQUE, PATTERN
+
 AXES = "DHW"
-# Of the kinds of operators that FuseOps knows, the one that it leaves alone.
-OPAQUE = 8
 NAMES = {f"relax.nn.conv{n}d_transpose": n for n in (1, 2, 3)}
 
 
@@ -61,7 +61,7 @@ def legalize(block_builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
         block_builder.emit(whole),
         *(begin, out, steps, axes),
         primfunc_name_hint="cut",
-        primfunc_attrs={"op_pattern": OPAQUE},
+        primfunc_attrs={PATTERN: OPAQUE},
     )
 
 
