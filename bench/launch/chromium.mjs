@@ -7,14 +7,11 @@
  * SwiftShader stands in for a GPU unless CHROMIUM_FLAGS says otherwise; CHROMIUM names another browser.
  */
 import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { startChromium } from "../../tests/chromium.mjs";
+import { serveFiles } from "../files.mjs";
 
 const soaking = process.argv[2] === "--soak";
 const [folder, runtime, rounds = "40", extents = "1"] = process.argv.slice(soaking ? 3 : 2);
-const here = dirname(fileURLToPath(import.meta.url));
 
 const PAGE = `<!doctype html><title>launches</title><script type="module">
 import { loadModel } from "./runtime.mjs";
@@ -50,29 +47,16 @@ async function memoryOf(browser, page) {
   };
 }
 
-const TYPES = { mjs: "text/javascript", json: "application/json", wasm: "application/wasm" };
-const server = createServer(async (request, response) => {
-  const path = new URL(request.url, "http://localhost").pathname.slice(1);
-  const isolated = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
-  const file = path === "runtime.mjs" ? resolve(runtime)
-    : path.startsWith("here/") ? join(here, path.slice(5).replaceAll("/", "")) : join(folder, path.replace("package/", ""));
-  try {
-    const body = path === "" ? PAGE : await readFile(file);
-    response.writeHead(200, { ...isolated, "content-type": path === "" ? "text/html" : TYPES[path.split(".").at(-1)] ?? "" });
-    response.end(body);
-  } catch {
-    response.writeHead(404).end();
-  }
-}).listen(0, "127.0.0.1");
-await new Promise((ready) => server.once("listening", ready));
-
+const server = await serveFiles({
+  page: PAGE, files: { "runtime.mjs": runtime, package: folder, here: import.meta.dirname },
+});
 const browser = await startChromium({ flags: ["--enable-precise-memory-info"] });
 try {
   const page = await browser.newPage();
   page.on("pageerror", (error) => console.error(String(error)));
   page.setDefaultTimeout(0);
   await page.exposeFunction("measureMemory", await memoryOf(browser, page));
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.goto(server.address);
   await page.waitForFunction("window.ready");
   const result = soaking
     ? await page.evaluate(([runs, list]) => window.soak(runs, list), [Number(rounds), extents.split(",").map(Number)])
