@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import tvm
 import tvm_webgpu
+from tvm import relax
 from tvm.script import relax as R
 from tvm.script import tirx as T
 from tvm_webgpu.cli import main
@@ -57,6 +59,75 @@ def test_a_product_with_its_epilogue_is_counted_in_terms_of_its_symbol() -> None
     for n in (1, 7, 1000):
         assert evaluate(kernel.flops, n=n) == n * 16 * (2 * 8 + 2)
         assert evaluate(kernel.traffic, n=n) == 4 * (n * 8 + 8 * 16 + 16 + n * 16)
+
+
+def calling(op: Callable[..., relax.Expr], *shapes: Sequence[int]) -> tvm.IRModule:
+    """A module whose entry calls one operator."""
+    builder = relax.BlockBuilder()
+    inputs = [relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)]
+    with builder.function("main", inputs):
+        with builder.dataflow():
+            result = builder.emit_output(op(*inputs))
+        builder.emit_func_output(result)
+    return builder.get()
+
+
+def convolution(x: relax.Expr, w: relax.Expr) -> relax.Expr:
+    return relax.op.nn.conv2d(x, w, padding=(1, 1))
+
+
+MATRIX = 4 << 20
+"""Bytes of 1024 x 1024."""
+
+IMAGE, TILES, WEIGHTS = 16 * 16 * 16, 16 * 36 * 16, 36 * 16 * 16
+"""Elements of a convolution's input and result, in either of Winograd's transforms, and of its transformed weights."""
+
+HEADS, SCORES = 2 * 8 * 520, 2 * 8 * 8
+"""Elements of an operand of attention, and of its scores."""
+
+SEVERAL: dict[str, tuple[tvm.IRModule, tuple[str, ...], list[tuple[int, int]]]] = {
+    # The turned operand is moved twice; the product reads the turned one.
+    "turned": (
+        calling(relax.op.matmul, (1024, 1024), (1024, 1024)),
+        (),
+        [(0, 2 * MATRIX), (2 * 1024**3, 3 * MATRIX)],
+    ),
+    # 256 workgroups leave a number each; 256 threads meet by eights and then fours.
+    "in parts": (
+        calling(relax.op.sum, (1 << 20,)),
+        (),
+        [(2**20 + 256 * (36 * 7 + 256 * 3), 4 * (2**20 + 256)), (256 + 36 * 7 + 256 * 3, 4 * 257)],
+    ),
+    # Weights, image, 36 products of 16 x 16 x 16, results; 125 to 336 operations for the 25 or 36 values of a tile.
+    "Winograd": (
+        calling(convolution, (1, 16, 16, 16), (16, 16, 3, 3)),
+        ("software",),
+        [
+            (125 * 256, 4 * (9 * 256 + WEIGHTS)),
+            (336 * 256, 4 * (IMAGE + TILES)),
+            (2 * 36 * 16**3, 4 * (2 * TILES + WEIGHTS)),
+            (260 * 256, 4 * (IMAGE + TILES)),
+        ],
+    ),
+    # Heads too wide for one kernel: scores, the largest of a row, the row's sum of powers, results.
+    "attention": (
+        calling(relax.op.nn.attention, *[(1, 8, 2, 520)] * 3),
+        (),
+        [
+            (2 * SCORES * 520, 4 * (2 * HEADS + SCORES)),
+            (2 * SCORES, 4 * (SCORES + 16)),
+            (4 * SCORES, 4 * (SCORES + 2 * 16)),
+            (6 * SCORES * 520, 4 * (2 * HEADS + SCORES + 2 * 16)),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_each_kernel_of_a_function_has_its_own_amounts(case: str) -> None:
+    module, features, expected = SEVERAL[case]
+    kernels = tvm_webgpu.compile(module, features=features).kernels
+    assert [(kernel.flops, kernel.traffic) for kernel in kernels] == expected
 
 
 def test_amounts_and_images_travel_with_the_package(tmp_path: Path) -> None:

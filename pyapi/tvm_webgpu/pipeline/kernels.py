@@ -137,9 +137,11 @@ def _compile(func: tirx.PrimFunc, name: str, scheduler: schedule.Scheduler, targ
     else:
         host, device = split(tvm.IRModule({name: scheduler.flat(func, name)}), target, flat=True)
     functions = sorted((gvar.name_hint, _with_facts(function, func)) for gvar, function in device.functions.items())
-    shaders = [build_shader(function, name, target) for name, function in functions]
-    if len(shaders) == 1:  # of several it is not known which does how much
-        shaders = [replace(shader, kernel=with_cost(shader.kernel, func)) for shader in shaders]
+    shaders = []
+    for device_name, function in functions:
+        shader = build_shader(function, device_name, target)
+        counted = func if len(functions) == 1 else function
+        shaders.append(replace(shader, kernel=with_cost(shader.kernel, counted)))
     return Compiled(host, tuple(shaders))
 
 
