@@ -3,7 +3,7 @@ import tseslint from "typescript-eslint";
 
 export default tseslint.config(
   // Plain scripts and the app are outside of this project, as those of a user are.
-  { ignores: ["dist/", "node_modules/", "eslint.config.mjs", "test/site/", "test/vite_app/"] },
+  { ignores: ["dist/", "node_modules/", "*.config.mjs", "test/site/", "test/vite_app/"] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { project: "./tsconfig.json", tsconfigRootDir: import.meta.dirname } },

@@ -38,14 +38,14 @@ fn scaled(word: u32) -> vec4f {
  * No device needs a feature for it.
  */
 const BODIES: Readonly<Record<string, string>> = {
-  float16_float32: `
+  float16_float32: /* wgsl */ `
     let two = bitcast<vec2u>(unpack2x16float(values[i]));
     result[2 * i] = two.x;
     result[2 * i + 1] = two.y;`,
-  int8_float32: `
+  int8_float32: /* wgsl */ `
     let four = bitcast<vec4u>(scaled(i));
     for (var j = 0u; j < 4; j++) { result[4 * i + j] = four[j]; }`,
-  int8_float16: `
+  int8_float16: /* wgsl */ `
     let four = scaled(i);
     result[2 * i] = pack2x16float(four.xy);
     result[2 * i + 1] = pack2x16float(four.zw);`,
