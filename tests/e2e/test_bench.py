@@ -56,8 +56,14 @@ def test_in_node_kernels_have_times_and_work(
 
 def test_with_wgpu_runs_have_times(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "ids.npy", np.zeros(2, np.int64))
+    figures, trace = tmp_path / "figures.json", tmp_path / "trace.json"
     arguments = ["--executor", "wgpu", "--variant", "baseline", "--runs", "2", "--dim", "n=2"]
-    assert main(["bench", str(folder), *arguments, "--input", f"ids={tmp_path / 'ids.npy'}"]) == 0
+    arguments += ["--input", f"ids={tmp_path / 'ids.npy'}", "--json", str(figures), "--trace", str(trace)]
+    assert main(["bench", str(folder), *arguments]) == 0
+    launches = json.loads(figures.read_text())["profile"]["launches"]
+    events = [event for event in json.loads(trace.read_text())["traceEvents"] if event["ph"] == "X"]
+    assert [event["name"] for event in events] == [launch["kernel"] for launch in launches]
+    assert [event["args"]["flops"] for event in events] == [launch["flops"] for launch in launches]
     printed = capsys.readouterr().out
     for text in ("in 2 runs", "matmul", "GFLOP/s", "█", "GPU memory: parameters"):
         assert text in printed
@@ -69,7 +75,6 @@ def test_with_wgpu_runs_have_times(folder: Path, tmp_path: Path, capsys: pytest.
         (["--dim", "m=2"], "not NAME=N with a symbol of the entry; it has n"),
         (["--dim", "n=x"], "not NAME=N"),
         (["--runs", "0"], "no number of runs"),
-        (["--executor", "wgpu", "--trace", "t.json"], "--trace needs"),
         (["--input", "y=y.npy"], "has no input 'y'"),
         (["--executor", "wgpu", "--variant", "f8"], "no variant 'f8'; it has baseline"),
         (["--entry", "nope"], "nope"),

@@ -33,7 +33,7 @@ Run one entry of a package many times on this machine's GPU and tell what it cos
   tvm-webgpu bench dist/model
   tvm-webgpu bench dist/model --dim batch=8 --trace trace.json      # open the trace in ui.perfetto.dev
 
-Inputs are random unless --input gives them. Times of kernels need a GPU with timestamps, a trace Node or a browser.
+Inputs are random unless --input gives them. Times of kernels, and a trace of them, need a GPU with timestamps.
 """
 
 BAR = 16
@@ -72,8 +72,6 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command."""
     if options.runs < 1:
         raise InputError(f"--runs {options.runs} is no number of runs")
-    if options.trace and options.executor == "wgpu":
-        raise InputError("--trace needs --executor node or browser")
     package = Package.load(options.package)
     entry = choose_entry(package, options.entry)
     given = read_inputs(_only(entry, options.input), options.input)
@@ -129,7 +127,7 @@ def _only(entry: Entry, arguments: Sequence[str]) -> Entry:
 
 
 def _measure_wgpu(options: argparse.Namespace, entry: Entry, inputs: Mapping[str, np.ndarray | int]) -> Report:
-    from tvm_webgpu.executor import load
+    from tvm_webgpu.executor import load, trace_of
 
     def elapsed(start: float) -> float:
         return (time.perf_counter() - start) * 1e3
@@ -145,7 +143,11 @@ def _measure_wgpu(options: argparse.Namespace, entry: Entry, inputs: Mapping[str
         try:
             report["profile"] = executor.profile(inputs, entry.name, min(options.runs, PROFILED))
         except UnsupportedError as error:
+            if options.trace:
+                raise
             LOG.warning("no times of kernels: %s", error)
+        if options.trace:
+            Path(options.trace).write_text(trace_of(report["profile"], f"{executor.package.name}: {entry.name}"))
         report["memory"] = executor.memory()
     return report
 

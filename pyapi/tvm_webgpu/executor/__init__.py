@@ -17,8 +17,9 @@ from .device import check_device, choose_package, find_adapter, open_device
 from .gpu import Gpu
 from .instance import Instance, Sandbox, Value
 from .profile import LaunchTimer, profile_of
+from .trace import trace_of
 
-__all__ = ["Executor", "Sandbox", "State", "load"]
+__all__ = ["Executor", "Sandbox", "State", "load", "trace_of"]
 
 
 class State:
@@ -101,7 +102,8 @@ class Executor:
 
         Gives `launches` in their order and `kernels` by their time, each with `kernel`, `ms`, and where the package
         says them `bytes` and `flops`; `ms` of all launches, and `span` from the first to the last. Times are averages.
-        Every launch gets a compute pass of its own, so that the sum is more than a run takes. UnsupportedError if a
+        Every launch gets a compute pass of its own, so that the sum is more than a run takes. `trace_of` makes a file
+        for trace viewers of it. UnsupportedError if a
         device of the caller's lacks the feature "timestamp-query"; else as run does.
         """
         measured = []

@@ -67,7 +67,11 @@ class LaunchTimer:
 
 
 def _nanoseconds(device: wgpu.GPUDevice) -> float:
-    """Of one step of the clock: WebGPU counts in nanoseconds, wgpu-native in what the device has."""
+    """Of one step of the clock: WebGPU counts in nanoseconds, wgpu-native in what the device has.
+
+    wgpu 0.32 has no public name for it. Its instance flag AutomaticTimestampNormalization would make steps nanoseconds,
+    but for the whole process and only before anybody made a device.
+    """
     try:
         from wgpu.backends.wgpu_native._ffi import lib
 
