@@ -63,7 +63,10 @@ def _resolve(host_ir: str, kernels: Sequence[Kernel], runtime: llvm.ModuleRef, t
     text = _SLOT.sub(fill, host_ir)
     missing = [name for name in objects if name not in by_name and name.replace(".", "_") not in builtins]
     if missing:
-        raise UnsupportedError("the model calls functions that the WebAssembly runtime lacks: " + ", ".join(missing))
+        raise UnsupportedError(
+            f"the model calls functions that the WebAssembly runtime lacks: {', '.join(missing)}; a package has "
+            "nothing but Relax operators and TIR functions (R.call_tir): write them so, or leave them out"
+        )
     kernel_functions(tables, [by_name[name] for name in objects if name in by_name], objects)
     for name, symbol in objects.items():
         if name not in by_name:

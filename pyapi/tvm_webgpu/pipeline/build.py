@@ -75,6 +75,9 @@ def compile(
     Raises InputError for a model or target that can't be read, and UnsupportedError for one that is beyond
     what can be compiled, naming the operator.
     """
+    for argument, given in (("params", params), ("shapes", shapes)):
+        if not isinstance(given, Mapping | None):
+            raise InputError(f"{argument} is a {type(given).__name__}, not a dict by name")
     report = Progress(progress) if progress else Progress()
     resolved = resolve_target(target, features)
     specs = [parse_variant(text) for text in variants]

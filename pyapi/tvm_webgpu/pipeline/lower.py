@@ -42,6 +42,8 @@ TO_FLAT = (
     s_tir.transform.InjectSoftwarePipeline,
     s_tir.transform.LowerOpaqueBlock,
     tirx.transform.FlattenBuffer,
+    s_tir.transform.InjectVirtualThread,  # schedules of others, dlight's for products among them, have these two
+    s_tir.transform.InjectDoubleBuffer,
 )
 # What it does from there on, without what PASS_CONFIG turns off, what is for other devices, and NarrowDataType, which
 # takes 64-bit values for indices (`int64(x) >> 32`); the emitter narrows by facts.

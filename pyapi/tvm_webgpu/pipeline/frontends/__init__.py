@@ -52,6 +52,40 @@ FRONTENDS: Sequence[Frontend] = (
 )
 
 
+HINTS: Mapping[str, str] = {
+    "torch.nn.": "export it first: torch.export.export(model.eval(), (example,))",
+    "torch.jit.": "TorchScript has no importer: torch.export.export(model.eval(), (example,)) of what it was made of",
+    "tvm.relax.frontend.nn.": "export it first: mod, params = model.export_tvm({...}), then compile(mod, params=...)",
+    "tvm.relax.expr.Function": 'tvm.IRModule({"main": function})',
+    "tvm.tirx.function.PrimFunc": "call it from a Relax function: R.call_tir",
+    "tvm.relax.vm_build.": "compile the IRModule that it was built from",
+    ".pt": "weights or TorchScript; build the model, then torch.export.export(model.eval(), (example,))",
+    ".pth": "weights; build the model, load them, then torch.export.export(model.eval(), (example,))",
+    ".safetensors": "weights; build the model, load them, then torch.export.export(model.eval(), (example,))",
+    ".gguf": "weights; export the model that they belong to as ONNX or by torch.export",
+    ".tflite": "to ONNX first: python -m tf2onnx.convert --tflite m.tflite --output m.onnx",
+    ".pb": "to ONNX first: python -m tf2onnx.convert",
+    ".h5": 'to ONNX first: model.export("m.onnx", format="onnx") in Keras',
+    ".keras": 'to ONNX first: model.export("m.onnx", format="onnx") in Keras',
+    ".ort": "ONNX Runtime's own format; give the .onnx file that it was made of",
+}
+"""What to do with what is no model here, by the name of a type or base class (or its beginning), or a file's suffix."""
+
+
+def _hint(model: object) -> str:
+    if isinstance(model, str | os.PathLike):
+        names = [Path(str(model)).suffix]
+    else:
+        names = [f"{base.__module__}.{base.__qualname__}" for base in type(model).__mro__]
+    found = [
+        hint
+        for name in names
+        for known, hint in HINTS.items()
+        if name == known or (known.endswith(".") and name.startswith(known))
+    ]
+    return f" ({found[0]})" if found else ""
+
+
 def load_model(model: object, options: ImportOptions) -> Model:
     """Imports a model by the first front end that accepts it; InputError if none does or the file is bad."""
     for frontend in FRONTENDS:
@@ -60,5 +94,7 @@ def load_model(model: object, options: ImportOptions) -> Model:
     kinds = ", ".join(frontend.kind for frontend in FRONTENDS)
     if isinstance(model, str | os.PathLike):
         where = "" if Path(str(model)).exists() else ", and there is no such file"
-        raise InputError(f"don't know what kind of model {str(model)!r} is{where}; known are {kinds}")
-    raise InputError(f"can't compile a {type(model).__module__}.{type(model).__qualname__}; known are {kinds}")
+        raise InputError(f"don't know what kind of model {str(model)!r} is{where}{_hint(model)}; known are {kinds}")
+    raise InputError(
+        f"can't compile a {type(model).__module__}.{type(model).__qualname__}{_hint(model)}; known are {kinds}"
+    )

@@ -18,12 +18,12 @@ STARTS: dict[type, tuple[float, float]] = {prim.Max: (-1.0, -math.inf), prim.Min
 
 @tvm.transform.module_pass(opt_level=0, name="UnboundedExtremes")
 class UnboundedExtremes:
-    """The pass; wants operators to be TIR functions."""
+    """The pass; wants operators to be TIR functions. Scheduled ones stay: TVM knows reductions by their start."""
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         functions = {
             gvar: func.with_body(tvm_ffi.structural_map(func.body, (s_tir.SBlock, _unbounded), order="post"))
-            if isinstance(func, tirx.PrimFunc)
+            if isinstance(func, tirx.PrimFunc) and not func.attrs.get("tirx.is_scheduled", False)
             else func
             for gvar, func in mod.functions.items()
         }
