@@ -47,13 +47,13 @@ export default function engine(variant = "default") {
         device.queue.writeBuffer(buffer, 0, data);
         return [name, { buffer, dtype, shape }];
       }));
-      const bound = await model.bind(onGpu);
+      let bound; // made at the first use: binding waits for a package's tuned kernels, a first result does not
       return {
         device,
         layout: "NCHW",
         norm: (data) => (data instanceof Float32Array ? data : fromF16(new Uint16Array(data.buffer, data.byteOffset, data.length))),
         e2e: async () => (await model.run(onCpu))[output.name].data,
-        run: () => bound.run(),
+        run: () => (bound ? bound.run() : model.bind(onGpu).then((made) => (bound = made).run())),
         flush() {},
         dispose: () => model.dispose(),
       };
