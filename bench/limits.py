@@ -1,4 +1,4 @@
-"""How far each kernel is from the GPU's limit: a table a model, the ten launches that lose most time first.
+"""How far each kernel is from the GPU's limit: a table of models, and one of the kernels that lose most time.
 
 node bench/limits.mjs OUT.jsonl RUNTIME.mjs PACKAGE... && python -m bench.limits OUT.jsonl
 
@@ -9,6 +9,8 @@ bandwidth; whichever is longer binds. Bytes count each buffer once: what stays i
 from __future__ import annotations
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,13 @@ WORST = 10
 
 
 @dataclass(frozen=True)
-class Launch:
-    """One launch: its time, the least time that the peaks allow, and which of them binds; milliseconds."""
+class Kernel:
+    """All launches of a kernel with one grid: how many, their time, the least that the peaks allow; milliseconds."""
 
-    kernel: str
+    model: str
+    name: str
+    workgroups: int
+    count: int
     ms: float
     arithmetic: float
     traffic: float
@@ -40,33 +45,43 @@ class Launch:
         return "arithmetic" if self.arithmetic >= self.traffic else "bandwidth"
 
 
-def launches(profile: dict, peaks: dict[str, float]) -> list[Launch]:
+def kernels(profile: dict, peaks: dict[str, float]) -> list[Kernel]:
+    """A model's kernels; layers which share a kernel are apart where their grids or their work differ."""
+    groups: dict[tuple, list[dict]] = defaultdict(list)
+    for row in profile["launches"]:
+        groups[row["kernel"], *row["grid"], row.get("flops"), row.get("bytes")].append(row)
     return [
-        Launch(
-            row["kernel"],
-            row["ms"],
-            (row.get("flops") or 0) / peaks["flops"] * 1e3,
-            (row.get("bytes") or 0) / peaks["bytes"] * 1e3,
+        Kernel(
+            profile["model"],
+            rows[0]["kernel"],
+            math.prod(rows[0]["grid"]),
+            len(rows),
+            sum(row["ms"] for row in rows),
+            sum(row.get("flops") or 0 for row in rows) / peaks["flops"] * 1e3,
+            sum(row.get("bytes") or 0 for row in rows) / peaks["bytes"] * 1e3,
         )
-        for row in profile["launches"]
+        for rows in groups.values()
     ]
 
 
-def lines(profile: dict, peaks: dict[str, float]) -> Iterator[str]:
-    """A model's section in Markdown."""
-    rows = launches(profile, peaks)
-    total, bound = sum(row.ms for row in rows), sum(row.bound for row in rows)
-    yield f"**{profile['model']}**: {len(rows)} launches, {total:.3f} ms, bound {bound:.3f} ms ({bound / total:.0%})"
+def lines(models: dict[str, list[Kernel]]) -> Iterator[str]:
+    """Both tables in Markdown."""
+    yield "| model | launches | kernels us | bound us | share |"
+    yield "|---|---|---|---|---|"
+    for model, rows in models.items():
+        total, bound = sum(row.ms for row in rows), sum(row.bound for row in rows)
+        launches = sum(row.count for row in rows)
+        yield f"| {model} | {launches} | {total * 1e3:.0f} | {bound * 1e3:.0f} | {bound / total:.0%} |"
     yield ""
-    yield "| kernel | us | bound us | binds | share | of the loss |"
-    yield "|---|---|---|---|---|---|"
-    loss = sum(row.lost for row in rows)
-    for row in sorted(rows, key=lambda row: -row.lost)[:WORST]:
+    yield "| model | kernel | launches | us each | bound us | binds | share | workgroups |"
+    yield "|---|---|---|---|---|---|---|---|"
+    every = sorted((row for rows in models.values() for row in rows), key=lambda row: -row.lost)
+    for row in every[:WORST]:
+        each, bound = (1e3 * value / row.count for value in (row.ms, row.bound))
         yield (
-            f"| {row.kernel} | {row.ms * 1e3:.1f} | {row.bound * 1e3:.1f} | {row.binds} | "
-            f"{row.bound / row.ms:.0%} | {row.lost / loss:.0%} |"
+            f"| {row.model} | {row.name} | {row.count} | {each:.1f} | {bound:.1f} | {row.binds} | "
+            f"{bound / each:.0%} | {row.workgroups} |"
         )
-    yield ""
 
 
 def main(argv: list[str]) -> None:
@@ -75,8 +90,7 @@ def main(argv: list[str]) -> None:
     first, *profiles = [json.loads(line) for line in Path(argv[1]).read_text().splitlines()]
     peaks = first["peaks"]
     print(f"{first['adapter']}: {peaks['flops'] / 1e12:.1f} TFLOP/s, {peaks['bytes'] / 1e9:.0f} GB/s\n")
-    for profile in profiles:
-        print("\n".join(lines(profile, peaks)))
+    print("\n".join(lines({profile["model"]: kernels(profile, peaks) for profile in profiles})))
 
 
 if __name__ == "__main__":
