@@ -210,6 +210,21 @@ def test_attention() -> None:
         np.testing.assert_allclose(ours, want.numpy(), tolerance, tolerance, err_msg=name)
 
 
+def test_attention_over_places_of_a_picture() -> None:
+    """As in diffusion models: the length is a product of open extents."""
+
+    def attend(x):  # type: ignore[no-untyped-def]
+        flat = x.flatten(2).mT
+        return F.scaled_dot_product_attention(flat, flat, flat * 2).mT.reshape(x.shape)
+
+    dims = {2: 2 * torch.export.Dim("height", max=32), 3: 2 * torch.export.Dim("width", max=32)}
+    package = compile(torch.export.export(Net(attend), (torch.randn(1, 8, 6, 4),), dynamic_shapes=((dims,),)))
+    with Executor(package) as executor:
+        x = torch.randn(1, 8, 4, 10)
+        (found,) = executor.run({package.entries[0].inputs[0].name: x.numpy()}).values()
+    np.testing.assert_allclose(found, attend(x).numpy(), 1e-5, 1e-5)
+
+
 def test_transformer_is_fused() -> None:
     """A transformer block for any length: norms share a kernel, attention is one, sums and gelu join products."""
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 from tvm.relax import op
 
 from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.pipeline.frontends.torch_scope import Scope
-from tvm_webgpu.pipeline.passes.attention import SWAP_HEADS
+from tvm_webgpu.pipeline.passes.attention import SWAP_HEADS, legalize_attention
 
 MASKED = -3e38
 """A score that no softmax sees beside another, with room for what is added to it; Relax's masks are finite."""
@@ -33,8 +33,11 @@ def attention(scope: Scope) -> relax.Expr:
     bias, kept = _mask(scope, len(lead))
     q, k, v = (scope.emit(op.permute_dims(value, list(SWAP_HEADS))) for value in values)
     causal = "TopLeft" if named["is_causal"] else None
-    found = scope.emit(op.nn.attention(q, k, v, bias, scale=named.get("scale"), causal_mask=causal))
-    found = scope.emit(op.permute_dims(found, list(SWAP_HEADS)))
+    found = op.nn.attention(q, k, v, bias, scale=named.get("scale"), causal_mask=causal)
+    if not isinstance(k.ty.shape[1], tirx.IntImm | tirx.Var):
+        # TVM's folding asks its own definition of the operator, which fails on lengths that are computed.
+        found = legalize_attention(scope.importer.block_builder, found)
+    found = scope.emit(op.permute_dims(scope.emit(found), list(SWAP_HEADS)))
     if kept is not None:
         found = scope.emit(op.where(kept, found, relax.const(0, str(found.ty.dtype))))
     return found if len(lead) == 2 else scope.emit(op.reshape(found, scope.extents()))
