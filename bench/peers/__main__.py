@@ -35,6 +35,7 @@ VARIANT = flags.DEFINE_string("variant", "default", "A name for this set of our 
 FEATURES = flags.DEFINE_list(
     "features", [], "Features that our packages may use, such as f16; `software` where --gpu is a software one."
 )
+PACKAGE_VARIANTS = flags.DEFINE_list("package_variants", [], "Variants that our packages also have, such as start.")
 SECONDS = flags.DEFINE_float("seconds", 1.0, "Seconds of each measurement, at most 300 runs.")
 LIMIT = flags.DEFINE_integer("limit", 120, "Seconds after which an engine is given up.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in Node, of which the median counts.", lower_bound=1)
@@ -47,7 +48,7 @@ RUN_SH = """#!/bin/bash
 # bash run.sh OUT [options of bench.peers.cells]. Needs NumPy, and PyTorch for the native side.
 set -e
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"; out="${1:?usage: run.sh OUT}"; shift; mkdir -p "$out"
-run="${PEERS_DIR:-$here/run}"; export PYTHONPATH="$here"
+run="${PEERS_DIR:-$here/run}"; export PYTHONPATH="$here" __GL_SHADER_DISK_CACHE=0
 [ -x "$run/node" ] || { mkdir -p "$run"; cat "$here"/parts/peers.tar.xz.* | xz -d | tar -C "$run" -xf -; }
 python3 -m bench.peers.weights "$run"/bench/extra/tvm_webgpu/*/*/
 python3 -m bench.peers.cells --bench="$run/bench" --node="$run/node" --out="$out/results.jsonl" "$@"
@@ -77,8 +78,8 @@ def make_pack(folder: Path, pack: Path) -> None:
 
 
 def environment(gpu: str) -> dict[str, str]:
-    """The environment in which Dawn in Node finds the GPU."""
-    result = dict(os.environ)
+    """The environment in which Dawn in Node finds the GPU. First results are from nothing: drivers keep no shaders."""
+    result = {**os.environ, "__GL_SHADER_DISK_CACHE": "0", "MESA_SHADER_CACHE_DISABLE": "true"}
     if gpu == "swiftshader":
         result["VK_DRIVER_FILES"] = SWIFTSHADER
     elif gpu == "lavapipe":
@@ -142,6 +143,8 @@ def main(argv: list[str]) -> None:
     packages = prepare.packages(bench, VARIANT.value)
     features = FEATURES.value or ([] if GPU.value == "default" else ["software"])
     options: dict[str, object] = {"features": features} if features else {}
+    if PACKAGE_VARIANTS.value:
+        options["variants"] = PACKAGE_VARIANTS.value
     for name in works:
         logging.info("compiling %s", name)
         prepare.compile_work(bench, name, packages / name, options)
