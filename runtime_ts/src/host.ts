@@ -159,6 +159,11 @@ export class Host {
     return Number(this.#exports.tvmw_unused?.() ?? 0n);
   }
 
+  /** Every call fails from now on. */
+  get broken(): boolean {
+    return this.#broken !== undefined;
+  }
+
   /** From here on every call fails with this. */
   giveUp(error: TvmWebgpuError): void {
     this.#broken ??= error;

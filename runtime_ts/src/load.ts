@@ -3,17 +3,17 @@ import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials,
 import { openBrowserCache, type PackageCache, type Store } from "./cache.ts";
 import { deviceLost, findAdapter, findGpu, missingOf, openDevice } from "./device.ts";
 import { Downloads, piecesOf } from "./download.ts";
-import { DeviceLostError, messageOf, PackageError, typed } from "./errors.ts";
+import { messageOf, PackageError, typed } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { BASELINE, parseManifest, type Manifest, type PackageFile } from "./manifest.ts";
 import { Model } from "./model.ts";
 import { Meter, SILENT, type Progress } from "./progress.ts";
 import { abortable } from "./queue.ts";
 import { RenewedSessions } from "./rebuild.ts";
-import type { Session } from "./session.ts";
+import { destroySession, type Session, type Tune } from "./session.ts";
 import type { EntriesOf, TypedModel } from "./typed.ts";
 import { chooseVariant } from "./variants.ts";
-import { warmRuns, type Warm, type WarmExtents } from "./warm.ts";
+import { prepared, warmRuns, type Warm, type WarmExtents } from "./warm.ts";
 
 export interface LoadOptions {
   /** A device of your own, so that tensors can stay in its buffers; if left out the model makes one. */
@@ -28,10 +28,10 @@ export interface LoadOptions {
    */
   readonly cache?: boolean | PackageCache;
   /**
-   * Whether to use every shader once and to run entries of fixed shapes on zeros, so that the first run is as quick as
-   * the tenth (default true). On software adapters, and of kernels to begin with, such a run is only rehearsed: all is
-   * made that it needs, and nothing computed.
-   * Extents that have names can be given: `{ batch: [1], length: [128, 512] }`.
+   * Whether to use every shader once and to run entries on zeros, so that the first run is as quick as the tenth
+   * (default true). On software adapters, and of kernels to begin with, such a run is only rehearsed: all is made that
+   * it needs, and nothing computed.
+   * Extents that have names are taken to be 1, or what is given for them: `{ length: [128, 512] }`.
    */
   readonly warmUp?: boolean | WarmExtents;
   /**
@@ -102,13 +102,19 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   const print = options.onPrint ?? ((line: string) => { console.log(line); });
   const ownsDevice = !options.device;
   const warm = warmUp !== false;
-  let deviceMs = 0;
   let first = manifest;
   let downloads!: Downloads;
   /** What a new device is given: the program at work. */
   let program!: Pick<Materials, "manifest" | "code">;
 
-  const session = await owning(opening, ownsDevice, async () => {
+  const warmer: Warm = (runner, stop) => {
+    const { session } = runner;
+    const rehearse = session.manifest !== manifest || onCpu(session.device);
+    return warmRuns(runner, typeof warmUp === "object" ? warmUp : {}, stop, rehearse);
+  };
+  const ms = { ...times, manifest: manifestMs, device: 0, warmUp: 0, total: 0 };
+
+  const runner = await owning(opening, ownsDevice, async () => {
     if (manifest.start && options.start !== false) {
       // With the same entries, not equal ones, a call may be taken to either.
       first = { ...await readVariant(source, store, manifest.start, signal), entries: manifest.entries };
@@ -117,13 +123,16 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
     downloads = new Downloads(source, await withRoom(store, manifest), meter, signal);
     const code = loadCode(first, downloads, meter);
     const device = await opening;
-    deviceMs = performance.now() - start;
+    ms.device = performance.now() - start;
     const materials = { manifest: first, downloads, code, meter, print, warm };
     program = materials;
-    return buildSession(device, ownsDevice, materials, times, signal);
+    return prepared((broken) => {
+      const again = broken && { meter: SILENT, warm: false, beside: broken };
+      return buildSession(device, ownsDevice, { ...materials, ...again }, ms, signal);
+    }, warm ? warmer : undefined, signal, destroySession);
   });
+  ms.warmUp = ms.total = performance.now() - start;
   const renew = async (): Promise<Session> => rebuild(source, store, options, { ...program, print });
-  const ms = { ...times, manifest: manifestMs, device: deviceMs, warmUp: 0, total: performance.now() - start };
   const report: LoadReport = {
     variant: variant?.name ?? BASELINE,
     fetchedBytes: downloads.fetched,
@@ -135,7 +144,8 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
     ms,
   };
   /** The tuned kernels, beside a session of those to begin with. */
-  const tune = async (beside: Session, stop: AbortSignal): Promise<Session> => {
+  const tune: Tune = async (beside, stop, idle) => {
+    if (onCpu(beside.device)) await idle(); // where they would take from the first result
     const files = manifest.files.filter(({ role }) => role !== "params"); // those are there
     const meter = new Meter(workOf({ ...manifest, files }), options.onTuning);
     const downloads = new Downloads(source, store, meter, stop);
@@ -146,29 +156,15 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
     program = materials;
     return tuned;
   };
-  const warmer: Warm = (runner, stop) => {
-    const { session } = runner;
-    const rehearse = session.manifest !== manifest || missingOf(ON_CPU, session.device).length === 0;
-    return warmRuns(runner, typeof warmUp === "object" ? warmUp : {}, stop, rehearse);
-  };
-  const model = new Model(
-    new RenewedSessions(session, ownsDevice ? renew : undefined), report, warm ? warmer : undefined,
+  return new Model(
+    new RenewedSessions(runner.session, ownsDevice ? renew : undefined), runner, report, warm ? warmer : undefined,
     first === manifest ? undefined : tune);
-  try {
-    await model.warm(signal);
-  } catch (error) {
-    model.dispose();
-    signal.throwIfAborted();
-    if (error instanceof DeviceLostError) throw error;
-    // Zeros may mean nothing to it, and what stopped half way can't go on.
-    return load(source, { ...options, warmUp: false }, signal);
-  }
-  ms.warmUp = ms.total = performance.now() - start;
-  model.tune();
-  return model;
 }
 
-const ON_CPU = { features: ["software-adapter"], limits: {} };
+/** Whether kernels are run by the processor, on which all else runs. */
+function onCpu(device: GPUDevice): boolean {
+  return missingOf({ features: ["software-adapter"], limits: {} }, device).length === 0;
+}
 
 /** Destroys a device of the model's own if `work` fails. What waits for a lost device may wait for ever. */
 async function owning<T>(opening: Promise<GPUDevice>, owns: boolean, work: () => Promise<T>): Promise<T> {

@@ -12,12 +12,14 @@ import type { GpuResult } from "./results.ts";
 import { Runner } from "./run.ts";
 import { destroyProgram, type Session, type Sessions, type Tune } from "./session.ts";
 import { checkInputs, type CpuTensor } from "./tensor.ts";
-import type { Warm } from "./warm.ts";
+import { prepared, type Warm } from "./warm.ts";
 
 export type { BindOptions, Bound, CpuTensor, Inputs, Memory, ProfileOptions, RunOptions };
 
 /** Two: while the GPU works on one run the next is prepared. More would only hold memory. */
 const RUNS_IN_FLIGHT = 2;
+/** How soon after loading the first run comes, if the caller loaded for it. */
+const AT_ONCE_MS = 500;
 
 export class Model {
   /** How it was loaded: the variant, what came from the cache, and how long each part took. */
@@ -37,13 +39,14 @@ export class Model {
   #retired: Runner | undefined;
 
   /** @internal Use loadModel. */
-  constructor(sessions: Sessions, loading: LoadReport, warm?: Warm, better?: Tune) {
+  constructor(sessions: Sessions, runner: Runner, loading: LoadReport, warm?: Warm, better?: Tune) {
     this.#sessions = sessions;
+    this.#runner = runner;
     this.loading = loading;
     this.#warm = warm;
     this.#better = better;
-    this.#began = sessions.current.manifest;
-    this.#runner = new Runner(sessions.current);
+    this.#began = runner.session.manifest;
+    this.#tune();
   }
 
   get name(): string {
@@ -75,16 +78,6 @@ export class Model {
    */
   get tuned(): Promise<string | undefined> {
     return this.#tuned;
-  }
-
-  /** @internal Makes the first run as quick as later ones. @throws what running throws; then it can't be used */
-  async warm(signal: AbortSignal): Promise<void> {
-    await this.#warm?.(this.#runner, signal);
-  }
-
-  /** @internal Begins to make the tuned kernels, behind the runs. */
-  tune(): void {
-    if (this.#better) this.#tuned = this.#improve(this.#better);
   }
 
   /** Device memory that the model has now, in bytes. */
@@ -219,8 +212,13 @@ export class Model {
     this.#retire(true);
     this.#runner.destroy();
     this.#runner = new Runner(session);
-    if (session.manifest === this.#began) this.tune();
+    if (session.manifest === this.#began) this.#tune();
     else this.#tuned = Promise.resolve(undefined);
+  }
+
+  /** Begins to make the tuned kernels, behind the runs. */
+  #tune(): void {
+    if (this.#better) this.#tuned = this.#improve(this.#better);
   }
 
   /** Makes the tuned kernels' session and, when no run is under way, has it take the place of the first. */
@@ -228,38 +226,39 @@ export class Model {
     const first = this.#sessions.current;
     let runner: Runner;
     try {
-      runner = await this.#prepared(() => better(first, this.#stop.signal));
+      const make = (): Promise<Session> => better(first, this.#stop.signal, () => this.#idle());
+      runner = await prepared(make, this.#warm, this.#stop.signal, destroyProgram);
     } catch (error) {
       return messageOf(error);
     }
-    const { session } = runner;
-    for (let i = 0; i < RUNS_IN_FLIGHT; i++) await this.#turns.enter();
-    try {
+    return this.#alone(() => {
       if (this.#disposed || this.#sessions.lost || this.#sessions.current !== first) {
         runner.destroy();
-        destroyProgram(session);
+        destroyProgram(runner.session);
         return "the device was lost";
       }
       this.#retired = this.#runner;
-      this.#sessions.current = session;
+      this.#sessions.current = runner.session;
       this.#runner = runner;
       this.#retire();
       return undefined;
-    } finally {
-      for (let i = 0; i < RUNS_IN_FLIGHT; i++) this.#turns.leave();
-    }
+    });
   }
 
-  /** A program that is warm, or if zeros mean nothing to it and broke it, another one that is not. */
-  async #prepared(make: () => Promise<Session>): Promise<Runner> {
-    const runner = new Runner(await make());
+  /** Waits for the runs that come at once, such as the first one. */
+  async #idle(): Promise<void> {
+    await sleep(AT_ONCE_MS);
+    await this.#alone(() => { this.#stop.signal.throwIfAborted(); });
+  }
+
+  /** Does something while no run is under way. */
+  async #alone<T>(action: () => T): Promise<T> {
+    // Asked for together: two that had one turn each would wait for each other.
+    await Promise.all(Array.from({ length: RUNS_IN_FLIGHT }, () => this.#turns.enter()));
     try {
-      await this.#warm?.(runner, this.#stop.signal);
-      return runner;
-    } catch {
-      runner.destroy();
-      destroyProgram(runner.session);
-      return new Runner(await make());
+      return action();
+    } finally {
+      for (let i = 0; i < RUNS_IN_FLIGHT; i++) this.#turns.leave();
     }
   }
 

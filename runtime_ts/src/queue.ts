@@ -42,6 +42,7 @@ export function sleep(ms: number): Promise<void> {
 /** The work's outcome, or the signal's reason as soon as it aborts; the work itself goes on. */
 export async function abortable<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
   if (!signal) return work;
+  if (signal.aborted) work.catch(() => undefined);
   signal.throwIfAborted();
   let stop: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {

@@ -31,8 +31,8 @@ export function destroySession(session: Session): void {
   if (ownsDevice) device.destroy();
 }
 
-/** Makes a session of the tuned kernels that shares the parameters of the one to begin with. */
-export type Tune = (first: Session, stop: AbortSignal) => Promise<Session>;
+/** Makes a session of the tuned kernels that shares the parameters of the `first`, whose runs `idle` waits for. */
+export type Tune = (first: Session, stop: AbortSignal, idle: () => Promise<void>) => Promise<Session>;
 
 /** The session that runs go to: after a lost device a new one, where that can be made. */
 export interface Sessions {

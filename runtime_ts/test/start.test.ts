@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { loadModel, type CpuTensor, type GpuTensor, type Model, type Progress } from "../src/index.ts";
-import { altered, cleanUp, gpu, packageWithStart, rejects } from "./support.ts";
+import { adapter, altered, cleanUp, gpu, packageWithStart, rejects } from "./support.ts";
 import { serve } from "./serve.ts";
 
 after(cleanUp);
@@ -57,6 +57,34 @@ describe("a package with kernels to begin with", () => {
     assert.deepEqual(await y(model), TUNED);
     assert.equal(model.memory().parameters, 272); // there once
     model.dispose();
+  });
+
+  test("leaves a processor that computes kernels to the first run before it compiles the tuned ones", async () => {
+    const device = await (await adapter()).requestDevice();
+    const order: string[] = [];
+    const slow = altered(device, {
+      adapterInfo: { isFallbackAdapter: true },
+      createComputePipelineAsync: async (descriptor: GPUComputePipelineDescriptor) => {
+        order.push("pipeline");
+        return device.createComputePipelineAsync(descriptor);
+      },
+      createBuffer: (descriptor: GPUBufferDescriptor) => {
+        const buffer = device.createBuffer(descriptor);
+        const mapAsync = buffer.mapAsync.bind(buffer);
+        buffer.mapAsync = async (...args) => {
+          await new Promise((resolve) => setTimeout(resolve, 800));
+          return mapAsync(...args);
+        };
+        return buffer;
+      },
+    });
+    const model = await loadModel(folder, { device: slow, warmUp: false });
+    assert.deepEqual(await y(model), FIRST);
+    order.push("result");
+    assert.equal(await model.tuned, undefined); // whether one runs or not
+    assert.deepEqual(order, ["pipeline", "result", "pipeline"]);
+    model.dispose();
+    device.destroy();
   });
 
   test("tells the progress of the tuned ones, of which no parameters come again", async () => {
