@@ -13,52 +13,6 @@ from tvm_webgpu.pipeline.frontends.onnx_prepare import prepare
 from .graphs import RANDOM, check, floats, model
 
 
-@pytest.mark.parametrize("op, gates", [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
-@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-def test_recurrent_layers(op: str, gates: int, direction: str) -> None:
-    steps, batch, size, hidden = 5, 3, 4, 6
-    ways = 2 if direction == "bidirectional" else 1
-    feeds = {"x": floats(steps, batch, size), "h": floats(ways, batch, hidden)}
-    feeds["lengths"] = np.array([5, 2, 3], np.int32)
-    weights = [
-        ("w", floats(ways, gates * hidden, size)),
-        ("r", floats(ways, gates * hidden, hidden)),
-        ("b", floats(ways, 2 * gates * hidden)),
-    ]
-    inputs = ["x", "w", "r", "b", "lengths", "h"]
-    extra: dict[str, object] = {"clip": 0.9}
-    outputs = ["y", "y_h"]
-    if op == "LSTM":
-        feeds["c"] = floats(ways, batch, hidden)
-        weights.append(("p", floats(ways, 3 * hidden)))
-        inputs, outputs = [*inputs, "c", "p"], [*outputs, "y_c"]
-        extra = {"input_forget": 0}  # ONNX Runtime clips more than ONNX says
-    if op == "GRU":
-        extra |= {"linear_before_reset": 1, "activations": ["HardSigmoid", "Softsign"] * ways}
-    node = make_node(op, inputs, outputs, direction=direction, hidden_size=hidden, **extra)
-    before = model([node], feeds, [(name, TensorProto.FLOAT) for name in outputs], weights)
-    check(before, feeds, op)
-
-
-def test_a_layer_without_optional_inputs() -> None:
-    feeds = {"x": floats(2, 1, 3)}
-    weights = [("w", floats(1, 8, 3)), ("r", floats(1, 8, 2))]
-    node = make_node("LSTM", ["x", "w", "r"], ["", "y_h"], hidden_size=2)
-    check(model([node], feeds, [("y_h", TensorProto.FLOAT)], weights), feeds, "LSTM")
-
-
-def test_a_sequence_of_unknown_length_is_refused() -> None:
-    feeds = {"x": floats(2, 1, 3)}
-    before = model(
-        [make_node("RNN", ["x", "w", "r"], ["y"], name="layer", hidden_size=2)],
-        feeds,
-        [("y", TensorProto.FLOAT)],
-        [("w", floats(1, 2, 3)), ("r", floats(1, 2, 2))],
-    )
-    with pytest.raises(UnsupportedError, match=r"RNN .node 'layer'.*axis 0 of input 0 must be a number"):
-        prepare(before, {}, {"x": ["steps", 1, 3]})
-
-
 @pytest.mark.parametrize("axis", [-1, 0, 1])
 def test_one_hot_with_values_that_are_inputs(axis: int) -> None:
     feeds = {"i": np.array([[0, -1, 7], [2, 1, -4]]), "values": np.array([2, 5], np.float32)}

@@ -252,3 +252,17 @@ def test_transformer_is_fused() -> None:
             x = torch.randn(batch, length, 32)
             (found,) = executor.run({package.entries[0].inputs[0].name: x.numpy()}).values()
             np.testing.assert_allclose(found, net(x).detach().numpy(), 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_recurrent_layers(kind: type[torch.nn.RNNBase]) -> None:
+    """Stacks of layers in both directions, without the kernels of every step apart."""
+    torch.manual_seed(4)
+    net = kind(5, 8, 2, batch_first=True, bidirectional=True).eval()
+    x = torch.randn(3, 9, 5)
+    package = compile(torch.export.export(net, (x,)))
+    assert len(package.kernels) <= 12, [kernel.name for kernel in package.kernels]
+    with Executor(package) as executor:
+        found = executor.run({package.entries[0].inputs[0].name: x.numpy()}).values()
+    for ours, want in zip(found, torch.utils._pytree.tree_leaves(net(x)), strict=True):
+        np.testing.assert_allclose(ours, want.detach().numpy(), 1e-5, 1e-5)

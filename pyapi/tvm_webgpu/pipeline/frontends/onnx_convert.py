@@ -11,6 +11,7 @@ from tvm import relax, te, topi
 from tvm.relax.frontend.onnx.onnx_frontend import get_type
 
 from tvm_webgpu.errors import UnsupportedError
+from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
 from tvm_webgpu.pipeline.frontends.onnx_suppress import suppress
 
 Converter = Callable[[relax.BlockBuilder, Sequence[relax.Expr | None], dict], relax.Expr | None]
@@ -87,5 +88,6 @@ CONVERTERS: Mapping[str, Converter] = {
     "Clip": _clip,
     "CumProd": _cumulative_product,
     "NonMaxSuppression": _non_max_suppression,
+    **{kind: recurrent(kind) for kind in CELLS},
 }
 """One that gives None leaves the node to TVM's."""

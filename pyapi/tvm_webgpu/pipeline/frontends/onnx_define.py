@@ -16,7 +16,6 @@ from tvm_webgpu.pipeline.frontends.onnx_quantize import (
     qlinear_matmul,
     quantize,
 )
-from tvm_webgpu.pipeline.frontends.onnx_recurrent import CELLS, recurrent
 from tvm_webgpu.pipeline.frontends.onnx_resize import resize
 
 FLOAT, INT64 = 1, 7
@@ -286,6 +285,5 @@ DEFINED: Mapping[str, Definition] = {
     "SpaceToDepth": space_to_depth,
     "TensorScatter": tensor_scatter,
     "Upsample": resize,
-    **{name: recurrent(cell) for name, cell in CELLS.items()},
 }
 """The definition of each operator, of ONNX's own domains."""

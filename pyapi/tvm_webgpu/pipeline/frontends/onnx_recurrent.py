@@ -1,210 +1,124 @@
-"""RNN, GRU and LSTM as steps over a sequence of known length (https://onnx.ai/onnx/operators)."""
+"""RNN, GRU and LSTM of ONNX (https://onnx.ai/onnx/operators) as kernels that loop over steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TypeAlias
 
-import numpy as np
+from tvm import relax, tirx
+from tvm.relax import op
 
-from tvm_webgpu.pipeline.frontends.onnx_body import Body, Definition
+from tvm_webgpu.codegen.schedule.recurrent import Cell, Function
+from tvm_webgpu.errors import UnsupportedError
+from tvm_webgpu.pipeline.frontends.recurrent import Operands, layer
 
-MAX_STEPS = 1024
-"""The longest sequence: every step is a few kernels' launches of its own."""
-
-Activation = Callable[[Body, str, float, float], str]
+Value: TypeAlias = relax.Expr | None
+Activation: TypeAlias = Callable[[tirx.Expr, float, float], tirx.Expr]
 
 
+def _number(like: tirx.Expr, value: float) -> tirx.Expr:
+    return tirx.const(value, str(like.ty.dtype))
 
-def _scaled(body: Body, x: str, factor: float) -> str:
-    return body.Mul(x, body.scalar(factor, 0))
+
+def _hard_sigmoid(x: tirx.Expr, alpha: float, beta: float) -> tirx.Expr:
+    line = _number(x, alpha) * x + _number(x, beta)
+    return tirx.max(tirx.min(line, _number(x, 1)), _number(x, 0))
 
 
 ACTIVATIONS: dict[str, tuple[Activation, float | None, float | None]] = {
-    "affine": (lambda b, x, alpha, beta: b.Add(_scaled(b, x, alpha), b.scalar(beta, 0)), 1.0, 0.0),
-    "elu": (lambda b, x, alpha, beta: b.Elu(x, alpha=alpha), 1.0, None),
-    "hardsigmoid": (lambda b, x, alpha, beta: b.HardSigmoid(x, alpha=alpha, beta=beta), 0.2, 0.5),
-    "leakyrelu": (lambda b, x, alpha, beta: b.LeakyRelu(x, alpha=alpha), 0.01, None),
-    "relu": (lambda b, x, alpha, beta: b.Relu(x), None, None),
-    "scaledtanh": (lambda b, x, alpha, beta: _scaled(b, b.Tanh(_scaled(b, x, beta)), alpha), 1.0, 1.0),
-    "sigmoid": (lambda b, x, alpha, beta: b.Sigmoid(x), None, None),
-    "softplus": (lambda b, x, alpha, beta: b.Softplus(x), None, None),
-    "softsign": (lambda b, x, alpha, beta: b.Softsign(x), None, None),
-    "tanh": (lambda b, x, alpha, beta: b.Tanh(x), None, None),
-    "thresholdedrelu": (lambda b, x, alpha, beta: b.ThresholdedRelu(x, alpha=alpha), 1.0, None),
+    "affine": (lambda x, a, b: _number(x, a) * x + _number(x, b), 1.0, 0.0),
+    "elu": (lambda x, a, b: tirx.Select(x > 0, x, _number(x, a) * (tirx.exp(x) - 1)), 1.0, None),
+    "hardsigmoid": (_hard_sigmoid, 0.2, 0.5),
+    "leakyrelu": (lambda x, a, b: tirx.Select(x > 0, x, _number(x, a) * x), 0.01, None),
+    "relu": (lambda x, a, b: tirx.max(x, _number(x, 0)), None, None),
+    "scaledtanh": (lambda x, a, b: _number(x, a) * tirx.tanh(_number(x, b) * x), 1.0, 1.0),
+    "sigmoid": (lambda x, a, b: tirx.sigmoid(x), None, None),
+    "softplus": (lambda x, a, b: tirx.max(x, _number(x, 0)) + tirx.log(tirx.exp(-tirx.abs(x)) + 1), None, None),
+    "softsign": (lambda x, a, b: x / (tirx.abs(x) + 1), None, None),
+    "tanh": (lambda x, a, b: tirx.tanh(x), None, None),
+    "thresholdedrelu": (lambda x, a, b: tirx.Select(x > _number(x, a), x, _number(x, 0)), 1.0, None),
 }
 """By lower-case name: how it is written, and the defaults of alpha and beta; None where it has none."""
 
+CELLS = {"RNN": ("h", ("Tanh",)), "GRU": ("zrn", ("Sigmoid", "Tanh")), "LSTM": ("iofg", ("Sigmoid", "Tanh", "Tanh"))}
+"""The gates in the order of ONNX's weights, and the activations unless others are named."""
 
-@dataclass(frozen=True)
-class Direction:
-    """What one direction of a layer works with; biases and peepholes are [gates * hidden], or empty without."""
-
-    recurrence: str
-    """[hidden, gates * hidden]"""
-    bias: str
-    hidden: int
-    peepholes: str
-    activations: Sequence[Callable[[str], str]]
+DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
 
-def _gate(body: Body, value: str, index: int, hidden: int, count: int = 1) -> str:
-    return body.Slice(value, starts=[index * hidden], ends=[(index + count) * hidden], axes=[-1])
+def recurrent(kind: str) -> Callable[[relax.BlockBuilder, Sequence[Value], dict], relax.Expr]:
+    """The conversion of a layer: X, W, R, B, sequence_lens, initial_h, initial_c, P in; Y, Y_h, Y_c out."""
+    gates, activations = CELLS[kind]
+
+    def convert(bb: relax.BlockBuilder, inputs: Sequence[Value], attrs: dict) -> relax.Expr:
+        x, weights, recurrence, bias, lengths, state, memory, peepholes = [*inputs, *[None] * 8][:8]
+        if recurrence is None or not isinstance(recurrence.ty.shape, relax.ShapeExpr):
+            raise UnsupportedError("the recurrence's weights must have a shape that is known")
+        batch_first = bool(attrs.get("layout"))
+
+        def swap(value: relax.Expr) -> relax.Expr:
+            return bb.emit(op.permute_dims(value, [1, 0, 2])) if batch_first else value
+
+        reverse = DIRECTIONS[_text(attrs.get("direction", "forward"))]
+        cell = Cell(
+            kind,
+            gates,
+            reverse,
+            _functions(attrs, activations, len(reverse)),
+            reset_after=bool(attrs.get("linear_before_reset", 0)),
+            input_forget=bool(attrs.get("input_forget", 0)),
+        )
+        of_inputs, of_states = _halves(bb, bias, len(gates) * int(recurrence.ty.shape[2]))
+        given = Operands(
+            swap(x),
+            weights,
+            recurrence,
+            of_inputs,
+            of_states,
+            state=None if state is None else swap(state),
+            memory=None if memory is None else swap(memory),
+            peepholes=peepholes,
+            lengths=lengths,
+        )
+        made = layer(bb, cell, given)
+        outputs = bb.emit(op.permute_dims(made.outputs, [2, 0, 1, 3])) if batch_first else made.outputs
+        return relax.Tuple([outputs, swap(made.state), *([] if made.memory is None else [swap(made.memory)])])
+
+    return convert
 
 
-def _rnn_step(body: Body, at: Direction, x: str, h: str, c: str) -> tuple[str, str]:
-    (f,) = at.activations
-    total = body.Add(x, body.MatMul(h, at.recurrence))
-    return f(body.Add(total, at.bias) if at.bias else total), c
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
-def _gru_step(body: Body, at: Direction, x: str, h: str, c: str) -> tuple[str, str]:
-    f, g = at.activations
-    n = at.hidden
-
-    def projected(value: str, first: int, count: int) -> str:
-        result = body.MatMul(value, _gate(body, at.recurrence, first, n, count))
-        return body.Add(result, _gate(body, at.bias, first, n, count)) if at.bias else result
-
-    update_reset = f(body.Add(_gate(body, x, 0, n, 2), projected(h, 0, 2)))
-    update, reset = _gate(body, update_reset, 0, n), _gate(body, update_reset, 1, n)
-    if body.attr("linear_before_reset", 0):
-        inner = body.Mul(reset, projected(h, 2, 1))
-    else:
-        inner = projected(body.Mul(reset, h), 2, 1)
-    new = g(body.Add(_gate(body, x, 2, n), inner))
-    return body.Add(new, body.Mul(update, body.Sub(h, new))), c
+def _halves(bb: relax.BlockBuilder, bias: Value, width: int) -> tuple[Value, Value]:
+    """The biases of the inputs' product and of the states'."""
+    if bias is None:
+        return None, None
+    first, second = (bb.emit(op.strided_slice(bias, [1], [start], [start + width])) for start in (0, width))
+    return first, second
 
 
-def _lstm_step(body: Body, at: Direction, x: str, h: str, c: str) -> tuple[str, str]:
-    f, g, last = at.activations
-    n = at.hidden
-    total = body.Add(x, body.MatMul(h, at.recurrence))
-    gates = body.Add(total, at.bias) if at.bias else total
-
-    def peeped(index: int, state: str) -> str:
-        gate = _gate(body, gates, index, n)
-        return body.Add(gate, body.Mul(_gate(body, at.peepholes, index, n), state)) if at.peepholes else gate
-
-    let_in = f(peeped(0, c))
-    # The peepholes lie in the order input, output, forget, as the gates do.
-    keep = body.Sub(body.scalar(1.0, 0), let_in) if body.attr("input_forget", 0) else f(peeped(2, c))
-    state = body.Add(body.Mul(keep, c), body.Mul(let_in, g(_gate(body, gates, 3, n))))
-    return body.Mul(f(peeped(1, state)), last(state)), state
-
-
-@dataclass(frozen=True)
-class Cell:
-    """How many gates' weights it has, its activations, and its step."""
-
-    gates: int
-    activations: tuple[str, ...]
-    step: Callable[[Body, Direction, str, str, str], tuple[str, str]]
-
-
-CELLS = {
-    "RNN": Cell(1, ("Tanh",), _rnn_step),
-    "GRU": Cell(3, ("Sigmoid", "Tanh"), _gru_step),
-    "LSTM": Cell(4, ("Sigmoid", "Tanh", "Tanh"), _lstm_step),
-}
-
-
-def recurrent(cell: Cell) -> Definition:
-    """The definition of a layer: X, W, R, B, sequence_lens, initial_h, initial_c, P in; Y, Y_h, Y_c out."""
-
-    def define(body: Body) -> Sequence[str]:
-        batch_first = bool(body.attr("layout", 0))
-        steps = body.extent(0, 1 if batch_first else 0)
-        if steps > MAX_STEPS:
-            raise body.unsupported(f"{steps} steps; at most {MAX_STEPS}")
-        x = body.Transpose(body.input(0), perm=[1, 0, 2]) if batch_first else body.input(0)
-        ways = {"forward": ["forward"], "reverse": ["reverse"], "bidirectional": ["forward", "reverse"]}
-        layers = [
-            _direction(body, cell, x, index, way == "reverse", steps)
-            for index, way in enumerate(ways[body.attr("direction", "forward")])
-        ]
-        y = body.Concat(*(layer[0] for layer in layers), axis=1)  # [steps, directions, batch, hidden]
-        finals = [body.Concat(*(layer[i] for layer in layers), axis=0) for i in (1, 2)]
-        if batch_first:
-            y = body.Transpose(y, perm=[2, 0, 1, 3])
-            finals = [body.Transpose(final, perm=[1, 0, 2]) for final in finals]
-        return [y, *finals]
-
-    return define
-
-
-def _direction(body: Body, cell: Cell, x: str, index: int, reverse: bool, steps: int) -> tuple[str, str, str]:
-    hidden = body.extent(2, 2)
-    at = _of_direction(body, cell, index, hidden)
-    weights = body.Transpose(_row(body, body.input(1), index), perm=[1, 0])
-    # All steps' inputs at once, in one product.
-    inputs = body.MatMul(x, weights)
-    if body.has(3):
-        inputs = body.Add(inputs, _gate(body, _row(body, body.input(3), index), 0, cell.gates * hidden))
-    h, c = _initial(body, 5, index, hidden), _initial(body, 6, index, hidden)
-    outputs: dict[int, str] = {}
-    for t in reversed(range(steps)) if reverse else range(steps):
-        # A step's number is an operand, not an attribute, so that all steps share their kernels.
-        new_h, new_c = cell.step(body, at, _row(body, inputs, t), h, c)
-        out = new_h
-        if body.has(4):
-            lengths = body.Unsqueeze(body.Cast(body.input(4), to=7), axes=[1])
-            running = body.Less(np.array(t, np.int64), lengths)
-            out = body.Where(running, new_h, body.scalar(0.0, 0))
-            new_h, new_c = body.Where(running, new_h, h), body.Where(running, new_c, c) if new_c != c else c
-        h, c = new_h, new_c
-        outputs[t] = body.Unsqueeze(out, axes=[0, 1])
-    y = body.Concat(*(outputs[t] for t in range(steps)), axis=0)
-    return y, body.Unsqueeze(h, axes=[0]), body.Unsqueeze(c, axes=[0])
-
-
-def _row(body: Body, value: str, index: int) -> str:
-    return body.Gather(value, np.array(index, np.int64), axis=0)
-
-
-def _initial(body: Body, position: int, index: int, hidden: int) -> str:
-    """[batch, hidden]; zeros unless given."""
-    if body.has(position):
-        value = body.Transpose(body.input(position), perm=[1, 0, 2]) if body.attr("layout", 0) else body.input(position)
-        return _row(body, value, index)
-    batch = body.dims(0)[0 if body.attr("layout", 0) else 1]
-    return body.name(np.zeros((batch or 1, hidden), body.scalar(0.0, 0).dtype))  # broadcasts
-
-
-def _of_direction(body: Body, cell: Cell, index: int, hidden: int) -> Direction:
-    count = cell.gates * hidden
-    return Direction(
-        recurrence=body.Transpose(_row(body, body.input(2), index), perm=[1, 0]),
-        bias=body.Slice(_row(body, body.input(3), index), starts=[count], ends=[2 * count], axes=[0])
-        if body.has(3)
-        else "",
-        hidden=hidden,
-        peepholes=_row(body, body.input(7), index) if body.has(7) else "",
-        activations=_activations(body, cell, index),
-    )
-
-
-def _activations(body: Body, cell: Cell, index: int) -> list[Callable[[str], str]]:
-    """Those of a direction: names, alphas and betas lie one after the other for all directions."""
-    each = len(cell.activations)
-    names = [name.decode().lower() for name in body.attr("activations", ())] or [
-        name.lower() for name in cell.activations * (index + 1)
-    ]
+def _functions(attrs: dict, usual: Sequence[str], ways: int) -> tuple[tuple[Function, ...], ...]:
+    """The activations of every direction: names, alphas and betas lie one after the other for all directions."""
+    names = [_text(name).lower() for name in attrs.get("activations", ())] or [name.lower() for name in usual] * ways
     if unknown := [name for name in names if name not in ACTIVATIONS]:
-        raise body.unsupported(f"activation {unknown[0]!r}; there are {', '.join(ACTIVATIONS)}")
-    alphas, betas = iter(body.attr("activation_alpha", ())), iter(body.attr("activation_beta", ()))
-    bound = body.attr("clip")
-    result: list[Callable[[str], str]] = []
+        raise UnsupportedError(f"activation {unknown[0]!r}; there are {', '.join(ACTIVATIONS)}")
+    alphas, betas = iter(attrs.get("activation_alpha", ())), iter(attrs.get("activation_beta", ()))
+    bound = float(attrs.get("clip", 0))
+    functions: list[Function] = []
     for name in names:
         write, alpha, beta = ACTIVATIONS[name]
         # The values given are of the activations that want one, in order.
-        alpha = 0.0 if alpha is None else next(alphas, alpha)
-        beta = 0.0 if beta is None else next(betas, beta)
+        alpha = 0.0 if alpha is None else float(next(alphas, alpha))
+        beta = 0.0 if beta is None else float(next(betas, beta))
 
-        def activate(x: str, write: Activation = write, alpha: float = alpha, beta: float = beta) -> str:
-            if bound:
-                x = body.Min(body.Max(x, body.scalar(-bound, 0)), body.scalar(bound, 0))
-            return write(body, x, alpha, beta)
+        def activate(
+            x: tirx.Expr, write: Activation = write, alpha: float = alpha, beta: float = beta
+        ) -> tirx.Expr:
+            clipped = tirx.max(tirx.min(x, _number(x, bound)), _number(x, -bound)) if bound else x
+            return write(clipped, alpha, beta)
 
-        result.append(activate)
-    return result[index * each : (index + 1) * each]
+        functions.append(activate)
+    each = len(usual)
+    return tuple(tuple(functions[way * each : (way + 1) * each]) for way in range(ways))

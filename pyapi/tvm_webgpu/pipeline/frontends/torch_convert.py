@@ -13,6 +13,7 @@ from tvm_webgpu.errors import UnsupportedError
 from tvm_webgpu.pipeline.frontends import torch_index
 from tvm_webgpu.pipeline.frontends.torch_attention import attention
 from tvm_webgpu.pipeline.frontends.torch_networks import NETWORKS
+from tvm_webgpu.pipeline.frontends.torch_recurrent import RECURRENT
 from tvm_webgpu.pipeline.frontends.torch_resize import resize
 from tvm_webgpu.pipeline.frontends.torch_scope import Scope
 
@@ -304,4 +305,5 @@ CONVERTERS: dict[str, Converter] = {
     "index_copy.default": torch_index.index_copy,
     "scatter_reduce.two": torch_index.scatter_reduce,
     "scatter_add.default": torch_index.scatter_add,
+    **RECURRENT,
 }

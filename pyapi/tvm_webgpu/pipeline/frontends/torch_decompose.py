@@ -18,6 +18,7 @@ KEPT = (
     "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d",
     "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
     "all", "any", "pixel_shuffle", "index_copy", "scaled_dot_product_attention", "linear",
+    "lstm", "gru", "rnn_tanh", "rnn_relu",
 )  # fmt: skip
 """Operators whose definition by others takes many kernels, is slow, or can't be fused (a product between two reshapes),
 and for which there is a conversion."""
