@@ -27,12 +27,13 @@ from .source import Source, cast, divides, store_result
 @dataclass(frozen=True)
 class Straight:
     """rows x cols results of a thread, multiples of 4 or 1; threads of a workgroup; steps of the sum at once, 4 or 1,
-    where an operand has rows of it."""
+    where an operand has rows of it; rolled: rows are stored by a loop, which compiles in a fraction of the time."""
 
     rows: int
     cols: int
     threads: int = 16
     steps: int = 1
+    rolled: bool = False
 
     @property
     def y(self) -> int:
@@ -49,13 +50,13 @@ class Straight:
         return self.threads <= limits.threads
 
 
-# Shapes of tiles, cheapest per multiplication first. More than 16x16 compile for longer than they save.
-TILES = ((16, 16), (16, 8), (8, 16), (8, 8), (4, 16), (4, 8), (1, 16), (1, 8), (1, 4), (1, 1))
+# Shapes of tiles, cheapest per multiplication first. They are few, so that layers of many sizes share a kernel.
+TILES = ((16, 16), (8, 8), (1, 16), (1, 4), (1, 1))
 # Lanes of a vector, and processors, of a machine without a GPU.
 LANES, PROCESSORS = 8, 4
 # Loads (about 0.35 us each, all lanes and processors of it) that compiling one result of a tile may cost every run: of
-# 2.5 ms on SwiftShader and 5 on llvmpipe, so that larger tiles are repaid after some thirty runs.
-COMPILING = 300
+# 1.6 ms on SwiftShader and 3 on llvmpipe, so that larger tiles are repaid after some ten runs.
+COMPILING = 900
 
 
 def choose(s: int, y: int, x: int, k: int, steps: int = 1) -> Straight:
@@ -65,7 +66,7 @@ def choose(s: int, y: int, x: int, k: int, steps: int = 1) -> Straight:
         rows, cols = tile
         return _loads(tile, s, y, x) * k + COMPILING * rows * cols
 
-    return Straight(*min(TILES, key=cost), steps=steps)
+    return Straight(*min(TILES, key=cost), steps=steps, rolled=True)
 
 
 def loads(s: int, y: int, x: int) -> int:
@@ -129,6 +130,11 @@ class Body:
     ):
         self.kernel, self.product, self.plan, self.s = kernel, product, plan, s
         self.first_y, self.first_x = first_y, first_x
+        # Rows from the first one on. Compilers are not to know it: they would write loops out that it ends.
+        self.left = kernel.alloc("left", "int32", 1, "local") if plan.rolled else None
+        if self.left is not None:
+            rows = kernel.simplify(i64(product.y.extent) - first_y)
+            kernel.store(self.left, 0, tirx.Cast("int32", rows))
         self.width = VECTOR if plan.cols % VECTOR == 0 else 1
         self.source_y = Source(kernel, product, product.operand_y, product.y, s, plan.rows, 1)
         self.source_x = Source(kernel, product, product.operand_x, product.x, s, plan.cols, 1)
@@ -145,10 +151,20 @@ class Body:
         load_x = self._loader(self.source_x, self.first_x, plan.cols)
         steps = plan.steps if "k" in (self.source_y.operand.along, self.source_x.operand.along) else 1
         # One loop even for a convolution's three: SwiftShader takes 1.7 times as long with short inner loops.
-        with kernel.loop(tvm.tirx.floordiv(i64(self.product.k.extent), steps), "k") as k:
+        with kernel.loop(self._rounds(steps), "k") as k:
             for ys, xs in zip(load_y(k * steps, steps), load_x(k * steps, steps)):
                 self._multiply(sums, ys, xs)
         return sums
+
+    def _rounds(self, steps: int) -> tirx.Expr:
+        """Rounds of the sum; none for rows past the end, where the sum's length is known at run time only.
+
+        There are none such. But where a scalar alone ends a loop, lavapipe compiles the kernel anew for each value.
+        """
+        count = tvm.tirx.floordiv(i64(self.product.k.extent), steps)
+        if self.left is None or isinstance(self.product.k.extent, int):
+            return count
+        return tirx.Select(self.kernel.load(self.left, 0) > 0, count, i64(0))
 
     def _multiply(self, sums: list[tirx.Buffer], ys: list[tirx.Expr], xs: list[tirx.Expr]) -> None:
         """One step of the sums."""
@@ -192,22 +208,45 @@ class Body:
 
     def store(self, sums: list[tirx.Buffer]) -> None:
         """Stores what `sums` gave."""
-        kernel, product, plan, width = self.kernel, self.product, self.plan, self.width
-        whole_y, whole_x = divides(plan.rows, product.y.extent), divides(plan.cols, product.x.extent)
+        kernel, product, plan = self.kernel, self.product, self.plan
+        across = plan.cols // self.width
+        if plan.rolled and plan.rows > 1:
+            self._store_rolled(sums)
+            return
+        whole = divides(plan.rows, product.y.extent)
         for i in range(plan.rows):
             y = kernel.let("y", self.first_y + i)
-            with kernel.when(True if whole_y else y < i64(product.y.extent)):
-                for j in range(plan.cols // width):
-                    x = kernel.let("x", self.first_x + j * width)
-                    held = sums[i * (plan.cols // width) + j]
-                    if product.vector_store and width > 1:
-                        inside = True if whole_x else x < i64(product.x.extent)
-                        with kernel.when(inside), kernel.vectorized(VECTOR) as lane:
-                            store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
-                        continue
-                    for lane in range(width):
-                        with kernel.when(True if whole_x else x + lane < i64(product.x.extent)):
-                            store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
+            with kernel.when(True if whole else y < i64(product.y.extent)):
+                self._store_row(y, sums[i * across : (i + 1) * across])
+
+    def _store_rolled(self, sums: list[tirx.Buffer]) -> None:
+        """Each round of a loop stores the first row, and moves the others up by one.
+
+        A store of its own for each result is most of what a driver compiles: 16x8 results take SwiftShader 800 ms, so
+        250, and llvmpipe 840 and 360. An array that the loop indexes would do for SwiftShader (160), but llvmpipe makes
+        an `if` of every element (10 s).
+        """
+        kernel, plan, across = self.kernel, self.plan, self.plan.cols // self.width
+        assert self.left is not None
+        count = tvm.tirx.min(tirx.const(plan.rows, "int32"), kernel.load(self.left, 0))
+        with kernel.loop(tirx.Cast("int64", count), "row") as row:
+            self._store_row(kernel.let("y", self.first_y + row), sums[:across])
+            for held, below in zip(sums, sums[across:]):
+                kernel.store(held, 0, kernel.load(below, 0, self.width), self.width)
+
+    def _store_row(self, y: tirx.Expr, sums: list[tirx.Buffer]) -> None:
+        kernel, product, width = self.kernel, self.product, self.width
+        whole = divides(self.plan.cols, product.x.extent)
+        for j, held in enumerate(sums):
+            x = kernel.let("x", self.first_x + j * width)
+            if product.vector_store and width > 1:
+                inside = True if whole else x < i64(product.x.extent)
+                with kernel.when(inside), kernel.vectorized(VECTOR) as lane:
+                    store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
+                continue
+            for lane in range(width):
+                with kernel.when(True if whole else x + lane < i64(product.x.extent)):
+                    store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
 
 
 def _together(values: list[tirx.Expr]) -> tirx.Expr:

@@ -106,8 +106,9 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[direct.Work, Window]:
     for row in PATCHES:
         if row.fits(sizes, limits) and divides(row.rows, number(height)) and divides(row.cols, number(width)):
             tiles = sizes.height * sizes.width // (row.rows * row.cols)
-            # Two warps hide latency where a plane has work for them; less in steps of a software GPU's vectors.
-            threads = 64 if tiles >= 64 else -(-tiles // 8) * 8
+            # Two warps hide latency where a plane has work for them; less in steps of a software GPU's vectors. There
+            # two vectors for every size, so that layers share a kernel.
+            threads = 16 if limits.software else 64 if tiles >= 64 else -(-tiles // 8) * 8
             return work, Window(min(threads, limits.threads), row.rows, row.cols)
     raise NotApplicable("no patch")
 

@@ -30,7 +30,7 @@ def test_patch(name: str, plan: Window) -> None:
 def test_software_gpus_get_large_patches() -> None:
     (func,) = cases.functions("depthwise_rows_of_4").values()
     scheduled = Scheduler(Limits(software=True))(func, "depthwise")
-    assert scheduled.attrs["tvm_webgpu.plan"] == str(Window(64, 4, 4))
+    assert scheduled.attrs["tvm_webgpu.plan"] == str(Window(16, 4, 4))
     (launch,) = assert_same(func, scheduled)
     assert launch.grid == (-(-14 * 14 // 64), 32, 1)
 
