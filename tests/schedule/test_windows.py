@@ -32,7 +32,7 @@ def test_software_gpus_get_large_patches() -> None:
     scheduled = Scheduler(Limits(software=True))(func, "depthwise")
     assert scheduled.attrs["tvm_webgpu.plan"] == str(Window(16, 4, 4))
     (launch,) = assert_same(func, scheduled)
-    assert launch.grid == (-(-14 * 14 // 64), 32, 1)
+    assert launch.grid == (-(-14 * 14 // 16), 32, 1)
 
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(software=True)], ids=["gpu", "software"])
