@@ -29,6 +29,12 @@ def test_powers_of_other_types() -> None:
     assert b.tolist() == [-27, 1, 2] and [node.op_type for node in after.graph.node].count("Pow") == 1
 
 
+def test_layer_norms_of_doubles() -> None:
+    feeds = {"x": floats(2, 5).astype(np.float64), "scale": floats(5).astype(np.float64)}
+    node = make_node("LayerNormalization", ["x", "scale"], ["y"], axis=-1)
+    check(model([node], feeds, [("y", TensorProto.DOUBLE)]), feeds, "LayerNormalization")
+
+
 @pytest.mark.parametrize("time_axis", [0, 1])
 def test_reversed_sequences(time_axis: int) -> None:
     feeds = {"x": floats(4, 4, 2, 3), "lengths": np.array([1, 4, 2, 3])}

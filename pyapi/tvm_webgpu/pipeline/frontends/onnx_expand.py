@@ -20,9 +20,19 @@ from tvm_webgpu.pipeline.frontends.onnx_define import DEFINED
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 
-EXPANDED: dict[str, Callable[[NodeProto], bool]] = {
-    "Attention": lambda node: True,  # TVM's is com.microsoft's operator of this name
-    "LayerNormalization": lambda node: len(node.output) > 1,  # TVM's gives nothing for the mean and deviation
+NORMALISED = (0, 1, 10)
+"""TensorProto's unknown type, float and half: what TVM normalises."""
+
+
+def _is_beyond(node: NodeProto, types: dict[str, TypeProto]) -> bool:
+    """TVM's layer norm gives nothing for the mean and deviation, and takes no doubles."""
+    known = types.get(node.input[0])
+    return len(node.output) > 1 or (known is not None and known.tensor_type.elem_type not in NORMALISED)
+
+
+EXPANDED: dict[str, Callable[[NodeProto, dict[str, TypeProto]], bool]] = {
+    "Attention": lambda node, types: True,  # TVM's is com.microsoft's operator of this name
+    "LayerNormalization": _is_beyond,
 }
 """Nodes that are replaced although TVM's importer has a converter for the name."""
 
@@ -86,7 +96,7 @@ def _replacement(
         body = Body(node, types, constants, opsets[""])
         outputs = define(body)
         return None if outputs is None else body.function(outputs)
-    if (domain, node.op_type) in _functions() or (not domain and EXPANDED.get(node.op_type, lambda _: False)(node)):
+    if (domain, node.op_type) in _functions() or (not domain and EXPANDED.get(node.op_type, lambda *_: False)(node, types)):
         return _function(node, types, opsets[domain])
     return None
 
