@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm.target import Target
 from tvm_webgpu.errors import UnsupportedError
 
-from . import attention, direct, opaque, pooled, rows, rule_product, start, transpose, windows
+from . import attention, direct, opaque, planes, pooled, rows, rule_product, start, transpose, windowed, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
 from .verify import verify
@@ -29,6 +29,8 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("start", start.schedule),
     ("product", rule_product.schedule),
     ("pooled", pooled.schedule),
+    ("planes", planes.schedule),
+    ("windowed", windowed.schedule),
     ("attention", attention.schedule),
     ("rows", rows.schedule),
     ("windows", windows.schedule),

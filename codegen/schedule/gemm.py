@@ -22,6 +22,7 @@ from .axis import Axis, ceil_div, divides
 from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import MAX_BLOCK_Z, Limits
+from .overlapping import Overlapping
 from .product import VECTOR, Operand, Product
 from .source import Source, batch_and_tile, cast, store_result
 from .turned import can_turn, turn_y
@@ -177,8 +178,8 @@ class _Stage:
                     for i in range(self.vectors):
                         self._keep(register + i, 0, source.vector(own + i, step), VECTOR)
                 else:
-                    for lane in range(VECTOR):
-                        self._keep(register, lane, source.scalar(own + lane, step), 1)
+                    for lane, value in enumerate(source.four(own, step)):
+                        self._keep(register, lane, value, 1)
 
     def _keep(self, register: int, lane: int, value: tirx.Expr, lanes: int) -> None:
         self.kernel.store(self.registers[register], lane, cast(value, self.dtype), lanes)
@@ -228,7 +229,8 @@ class Body:
         k_rows = name == "y" and tile.k_rows(self.product)
         y_words = tile.y_words(self.product)
         base = self.slice * (y_words + tile.x * tile.depth) + (0 if name == "y" else y_words)
-        source = Source(self.kernel, self.product, operand, axis, self.s, size, tile.depth * tile.slices, tile.depth)
+        kind = Overlapping if operand.overlaps else Source
+        source = kind(self.kernel, self.product, operand, axis, self.s, size, tile.depth * tile.slices, tile.depth)
         return _Stage(self, name, source, size, first, k_rows, base)
 
     def _by_warps(self) -> tuple[tirx.Expr, tirx.Expr]:

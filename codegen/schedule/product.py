@@ -32,11 +32,16 @@ MIN_PIECE = 8
 
 @dataclass(frozen=True)
 class Operand:
-    """A factor: a scalar expression of the iterators; `along`: the axis ("own", "k") of aligned runs of 4, or None."""
+    """A factor: a scalar expression of the iterators; `along`: the axis ("own", "k") of aligned runs of 4, or None.
+
+    `overlaps`: it is computed from windows (`windowed.py`), and what four neighbours on the own axis read of a tensor
+    are elements of aligned vectors, many of them the same.
+    """
 
     value: tirx.Expr
     dtype: str
     along: str | None
+    overlaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,19 @@ Stored = tuple[tirx.Buffer, tuple[tirx.Expr, ...], Callable[[tirx.Expr], tirx.Ex
 """Where a result goes and what becomes of it, both in terms of the iterators of the block that computes it."""
 
 
-def sums_of(func: tirx.PrimFunc, block: s_tir.SBlock, store: Stored, apart: Set[tirx.Var] = frozenset()) -> Product:
-    """A block that is a sum of products, as one; iterators in `apart` go to the batch. Raises NotApplicable."""
+def sums_of(
+    func: tirx.PrimFunc,
+    block: s_tir.SBlock,
+    store: Stored,
+    apart: Set[tirx.Var] = frozenset(),
+    expand: Callable[[tirx.Expr], tirx.Expr] = lambda factor: factor,
+) -> Product:
+    """A block that is a sum of products, as one; iterators in `apart` go to the batch. Raises NotApplicable.
+
+    `expand` says what a factor is that reads what another block of the function computes.
+    """
     factor_a, factor_b, result_dtype = _factors(block)
+    factor_a, factor_b = expand(factor_a), expand(factor_b)
     output = block.writes[0]
     spatial = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.DataPar]
     reduced = [it for it in block.iter_vars if it.iter_type == tirx.IterVar.CommReduce]

@@ -6,9 +6,10 @@ from collections.abc import Hashable
 
 from tvm import tirx
 
-from . import rule_product, start, windows
+from . import planes, rule_product, start, windowed, windows
 from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .limits import Limits
+from .product import Product
 from .winograd import Winograd
 
 
@@ -17,7 +18,7 @@ def signature(func: tirx.PrimFunc, limits: Limits) -> Hashable | None:
 
     None where nothing is known of the function: its schedule may be another for every size.
     """
-    for kind in (start.signature, _product, _window):
+    for kind in (start.signature, _product, _planes, _windowed, _window):
         try:
             return kind(func, limits)
         except (NotApplicable, *PRIMITIVE_ERRORS):
@@ -29,7 +30,21 @@ def _product(func: tirx.PrimFunc, limits: Limits) -> Hashable:
     product, plan = rule_product.choose(func, limits)
     if isinstance(plan, Winograd):
         raise NotApplicable("its kernels are written for one size")
-    return ("product", plan, product.operand_y.along, product.operand_x.along, product.vector_store)
+    return ("product", plan, *_layout(product))
+
+
+def _layout(product: Product) -> tuple[Hashable, ...]:
+    return product.operand_y.along, product.operand_x.along, product.vector_store
+
+
+def _planes(func: tirx.PrimFunc, limits: Limits) -> Hashable:
+    found, tile = planes.choose(func, limits)
+    return ("planes", tile, found.inner.extent, *_layout(found.product))
+
+
+def _windowed(func: tirx.PrimFunc, limits: Limits) -> Hashable:
+    product, tile = windowed.choose(func, limits)
+    return ("windowed", tile, *_layout(product))
 
 
 def _window(func: tirx.PrimFunc, limits: Limits) -> Hashable:

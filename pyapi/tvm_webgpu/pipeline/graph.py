@@ -20,6 +20,7 @@ from tvm_webgpu.pipeline.passes.fold_constants import FoldConstantsOnHost
 from tvm_webgpu.pipeline.passes.fuse import FuseWithinLimit
 from tvm_webgpu.pipeline.passes.fuse_gathers import FuseGathers
 from tvm_webgpu.pipeline.passes.fuse_pools import FusePools
+from tvm_webgpu.pipeline.passes.fuse_windows import FuseWindows
 from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
 from tvm_webgpu.pipeline.passes.missing_operators import MissingOperators
 from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
@@ -77,6 +78,7 @@ def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pas
         SeparateShapes,
         FusePools(target),
         FuseWithinLimit(storage_buffers(target)),
+        FuseWindows(target),
         transform.FuseTIR(),
         # Looks at the reshapes' code, so it comes before scheduling.
         transform.RewriteDataflowReshape(),

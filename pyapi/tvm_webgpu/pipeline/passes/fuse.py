@@ -16,9 +16,10 @@ DEPTHS = (8, 4, 2, 1)
 """Lengths of chains to try; 1 fuses nothing."""
 
 
-def _tensors(ty: tvm.ir.Type) -> int:
+def tensors(ty: tvm.ir.Type) -> int:
+    """The number of tensors that a value of the type is."""
     if isinstance(ty, relax.TupleType):
-        return sum(_tensors(field) for field in ty.fields)
+        return sum(tensors(field) for field in ty.fields)
     return int(isinstance(ty, relax.TensorType))
 
 
@@ -30,12 +31,14 @@ def _wide(mod: tvm.IRModule, limit: int) -> set[str]:
         if isinstance(func, relax.Function)
         and func.attrs
         and func.attrs.get("Primitive", 0)
-        and sum(_tensors(param.ty) for param in func.params) + _tensors(func.ret_ty) > limit
+        and sum(tensors(param.ty) for param in func.params) + tensors(func.ret_ty) > limit
     }
 
 
 @mutator
-class _Inliner(PyExprMutator):
+class Inliner(PyExprMutator):
+    """Puts the bodies of the named functions where they are called."""
+
     def __init__(self, mod: tvm.IRModule, names: Set[str]):
         super().__init__(mod)
         self.mod, self.names = mod, names
@@ -58,7 +61,7 @@ def _inline(mod: tvm.IRModule, names: Set[str]) -> tvm.IRModule:
         if gvar.name_hint in names:
             continue
         if isinstance(func, relax.Function) and not func.attrs.get("Primitive", 0):
-            func = _Inliner(mod, names).visit_expr(func)
+            func = Inliner(mod, names).visit_expr(func)
         functions[gvar] = func
     return tvm.IRModule(functions, attrs=mod.attrs)
 
