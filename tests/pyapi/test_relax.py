@@ -136,3 +136,17 @@ def test_functions_of_other_runtimes() -> None:
 
     with pytest.raises(UnsupportedError, match=r"lacks: library\.product; .*R\.call_tir"):
         compile(Library)
+
+
+def test_what_tvm_refuses() -> None:
+    """Its layer norm takes no doubles; the error is ours, TVM's own the cause."""
+
+    @I.ir_module
+    class Norm:
+        @R.function
+        def main(x: R.Tensor((2, 8), "float64"), w: R.Tensor((8,), "float64")) -> R.Tensor((2, 8), "float64"):
+            return R.nn.layer_norm(x, w, w, axes=[-1])
+
+    with pytest.raises(UnsupportedError, match="layer_norm: only support float32 and float16") as raised:
+        compile(Norm)
+    assert isinstance(raised.value.__cause__, tvm.error.InternalError)

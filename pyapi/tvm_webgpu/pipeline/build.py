@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import tvm
@@ -119,6 +120,17 @@ def _same(a: Package, b: Package) -> bool:
     return (a.kernels, a.features, a.limits, a.wasm) == (b.kernels, b.features, b.limits, b.wasm)
 
 
+@contextlib.contextmanager
+def _typed() -> Iterator[None]:
+    """What fails inside of TVM's passes as an error of ours, its own as the cause."""
+    try:
+        yield
+    except (tvm.error.InternalError, AssertionError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnsupportedError(f"the model can't be compiled: {reason[-1]}") from error
+
+
+@_typed()
 def _build(model: Model, target: Target, mixed_precision: bool, cache: Cache, report: Progress) -> Package:
     mod = _mark_inputs(model)
     with target:
