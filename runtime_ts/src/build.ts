@@ -2,7 +2,7 @@
 import { Buffers } from "./buffers.ts";
 import { Commands } from "./commands.ts";
 import { Decoder } from "./decode.ts";
-import { guarded } from "./device.ts";
+import { guarded, onCpu } from "./device.ts";
 import type { Downloads } from "./download.ts";
 import { messageOf, PackageError, typed, UnsupportedError } from "./errors.ts";
 import type { Bytes } from "./fetch.ts";
@@ -91,15 +91,16 @@ export async function buildSession(
   try {
     const buffers = scope.own(new Buffers(device));
     const shards = [...beside?.shards ?? []];
+    const shared = beside && sharedParams(beside, buffers);
     const [module, kernels, params] = await abortable(Promise.all([
       timed("wasm", code.module),
       timed("kernels", code.kernels.then(async (text) => {
         const onCompiled = (bytes: number): void => { meter.add("compile", bytes); };
         const compiled = await compileKernels(device, manifest.kernels, text, onCompiled, beside !== undefined);
-        if (warm) await warmUp(device, compiled);
+        if (warm && onCpu(device)) await warmUp(device, compiled);
         return compiled;
       })),
-      timed("params", beside ? Promise.resolve(sharedParams(beside, buffers)) :
+      timed("params", shared ? Promise.resolve(shared) :
         allParams(device, buffers, materials, (buffer) => {
           shards.push(buffer);
           return scope.own(buffer);

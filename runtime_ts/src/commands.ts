@@ -29,8 +29,8 @@ export class Commands {
   readonly counters: Counters = { dispatches: 0, copies: 0, submits: 0, bindGroups: 0, uploaded: 0, downloaded: 0 };
   /** Set while launches are timed. */
   timer: LaunchTimer | undefined;
-  /** Set while all is done but the launches themselves, whose counts of workgroups are its zeros. */
-  rehearsal: GPUBuffer | undefined;
+  /** Set while all is done but the launches: these are left out, or take their counts of workgroups from zeros. */
+  rehearsal: { readonly zeros: GPUBuffer | undefined } | undefined;
   readonly kernels: readonly CompiledKernel[];
   readonly #device: GPUDevice;
   /** Kept at hand: asking the device for it is a call in Node. */
@@ -180,8 +180,8 @@ export class Commands {
       }
       if (pipeline !== step.pipeline) pass.setPipeline(pipeline = step.pipeline);
       if (group !== step.group) pass.setBindGroup(0, group = step.group);
-      if (rehearsal) pass.dispatchWorkgroupsIndirect(rehearsal, 0);
-      else pass.dispatchWorkgroups(step.x, step.y, step.z);
+      if (!rehearsal) pass.dispatchWorkgroups(step.x, step.y, step.z);
+      else if (rehearsal.zeros) pass.dispatchWorkgroupsIndirect(rehearsal.zeros, 0);
       launches++;
     }
     this.counters.dispatches += launches - this.#launches;

@@ -102,6 +102,11 @@ export function missingOf(requires: Requirements, { features, limits, info, adap
   return missing;
 }
 
+/** Whether kernels are run by the processor, on which all else runs. */
+export function onCpu(device: GPUDevice): boolean {
+  return missingOf({ features: ["software-adapter"], limits: {} }, device).length === 0;
+}
+
 /** The first one says why: a buffer that was not to be had makes invalid whatever names it. */
 const SCOPES = ["out-of-memory", "validation", "internal"] as const satisfies readonly GPUErrorFilter[];
 

@@ -21,7 +21,7 @@ export interface KernelLayout {
   readonly pipeline: GPUPipelineLayout;
 }
 
-/** What a first run has the processor to itself for, and each text, which takes this thread some milliseconds. */
+/** What takes this thread some milliseconds: the text of a kernel. */
 const PACE_MS = 5;
 
 /**
@@ -39,7 +39,7 @@ export async function compileKernels(
     if (offset + length > text.byteLength) throw new PackageError(`manifest.json: kernel "${kernel.name}" has no text`);
     const code = decoder.decode(text.subarray(offset, offset + length));
     const layout = layoutOf(device, kernel, layouts);
-    if (gently) await sleep(PACE_MS * (i + 9));
+    if (gently) await sleep(PACE_MS * i);
     const pipeline = await compile(device, kernel.name, code, layout.pipeline);
     onCompiled(length);
     return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars.length };
@@ -81,8 +81,8 @@ function layoutOf(device: GPUDevice, kernel: Kernel, layouts: Map<string, Kernel
 }
 
 /**
- * Launches every kernel once, of no workgroups: some drivers compile when a pipeline is first used, not when it is made
- * (Mesa's lavapipe: the first run of a small model took 56 s, and then 0.1 s). Resolves when they are done.
+ * Launches every kernel once, of no workgroups: drivers on the CPU compile when a pipeline is first used, not when it
+ * is made (Mesa's lavapipe: the first run of a small model took 56 s, and then 0.1 s). Resolves when they are done.
  */
 export async function warmUp(device: GPUDevice, kernels: readonly CompiledKernel[]): Promise<void> {
   const buffers: GPUBuffer[] = [];

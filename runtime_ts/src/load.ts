@@ -1,7 +1,7 @@
 /** @file A package's address in, a Model ready to run out; what the device lacks is said before large files come. */
 import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials, type Times } from "./build.ts";
 import { openBrowserCache, type PackageCache, type Store } from "./cache.ts";
-import { deviceLost, findAdapter, findGpu, missingOf, openDevice } from "./device.ts";
+import { deviceLost, findAdapter, findGpu, onCpu, openDevice } from "./device.ts";
 import { Downloads, piecesOf } from "./download.ts";
 import { messageOf, PackageError, typed } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
@@ -103,14 +103,15 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   const ownsDevice = !options.device;
   const warm = warmUp !== false;
   let first = manifest;
-  let downloads!: Downloads;
+  let report!: LoadReport;
   /** What a new device is given: the program at work. */
   let program!: Pick<Materials, "manifest" | "code">;
 
   const warmer: Warm = (runner, stop) => {
     const { session } = runner;
     const rehearse = session.manifest !== manifest || onCpu(session.device);
-    return warmRuns(runner, typeof warmUp === "object" ? warmUp : {}, stop, rehearse);
+    const model = new Model(new RenewedSessions(session), runner, report);
+    return warmRuns(model, session, typeof warmUp === "object" ? warmUp : {}, stop, rehearse);
   };
   const ms = { ...times, manifest: manifestMs, device: 0, warmUp: 0, total: 0 };
 
@@ -120,32 +121,36 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
       first = { ...await readVariant(source, store, manifest.start, signal), entries: manifest.entries };
     }
     const meter = new Meter(workOf(first), options.onProgress);
-    downloads = new Downloads(source, await withRoom(store, manifest), meter, signal);
+    const downloads = new Downloads(source, await withRoom(store, manifest), meter, signal);
     const code = loadCode(first, downloads, meter);
     const device = await opening;
     ms.device = performance.now() - start;
     const materials = { manifest: first, downloads, code, meter, print, warm };
     program = materials;
-    return prepared((broken) => {
-      const again = broken && { meter: SILENT, warm: false, beside: broken };
-      return buildSession(device, ownsDevice, { ...materials, ...again }, ms, signal);
+    return prepared(async (broken) => {
+      if (broken) {
+        const again = { ...materials, meter: SILENT, warm: false, beside: broken };
+        return buildSession(device, ownsDevice, again, ms, signal);
+      }
+      const session = await buildSession(device, ownsDevice, materials, ms, signal);
+      report = {
+        variant: variant?.name ?? BASELINE,
+        fetchedBytes: downloads.fetched,
+        cachedBytes: downloads.cached,
+        kept: downloads.kept().then(async (refusal) => {
+          if (store.cache) await tidy(store.cache, top, [first, manifest]);
+          return refusal;
+        }),
+        ms,
+      };
+      return session;
     }, warm ? warmer : undefined, signal, destroySession);
   });
   ms.warmUp = ms.total = performance.now() - start;
   const renew = async (): Promise<Session> => rebuild(source, store, options, { ...program, print });
-  const report: LoadReport = {
-    variant: variant?.name ?? BASELINE,
-    fetchedBytes: downloads.fetched,
-    cachedBytes: downloads.cached,
-    kept: downloads.kept().then(async (refusal) => {
-      if (store.cache) await tidy(store.cache, top, [first, manifest]);
-      return refusal;
-    }),
-    ms,
-  };
   /** The tuned kernels, beside a session of those to begin with. */
   const tune: Tune = async (beside, stop, idle) => {
-    if (onCpu(beside.device)) await idle(); // where they would take from the first result
+    await idle(); // drivers do one thing at a time, or processors do: the first result is before these
     const files = manifest.files.filter(({ role }) => role !== "params"); // those are there
     const meter = new Meter(workOf({ ...manifest, files }), options.onTuning);
     const downloads = new Downloads(source, store, meter, stop);
@@ -159,11 +164,6 @@ async function load(source: Source, options: LoadOptions, signal: AbortSignal): 
   return new Model(
     new RenewedSessions(runner.session, ownsDevice ? renew : undefined), runner, report, warm ? warmer : undefined,
     first === manifest ? undefined : tune);
-}
-
-/** Whether kernels are run by the processor, on which all else runs. */
-function onCpu(device: GPUDevice): boolean {
-  return missingOf({ features: ["software-adapter"], limits: {} }, device).length === 0;
 }
 
 /** Destroys a device of the model's own if `work` fails. What waits for a lost device may wait for ever. */

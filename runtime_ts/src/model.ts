@@ -7,7 +7,7 @@ import type { LoadReport } from "./load.ts";
 import type { Entry, Manifest } from "./manifest.ts";
 import { profileOf, LaunchTimes, type Profile } from "./profile.ts";
 import { abortable, sleep, Turns } from "./queue.ts";
-import type { BindOptions, Inputs, ProfileOptions, RunOptions, RunRequest } from "./requests.ts";
+import type { BindOptions, Inputs, ProfileOptions, RehearsalOptions, RunOptions, RunRequest } from "./requests.ts";
 import type { GpuResult } from "./results.ts";
 import { Runner } from "./run.ts";
 import { destroyProgram, type Session, type Sessions, type Tune } from "./session.ts";
@@ -19,7 +19,7 @@ export type { BindOptions, Bound, CpuTensor, Inputs, Memory, ProfileOptions, Run
 /** Two: while the GPU works on one run the next is prepared. More would only hold memory. */
 const RUNS_IN_FLIGHT = 2;
 /** How soon after loading the first run comes, if the caller loaded for it. */
-const AT_ONCE_MS = 500;
+const AT_ONCE_MS = 200;
 
 export class Model {
   /** How it was loaded: the variant, what came from the cache, and how long each part took. */
@@ -96,13 +96,15 @@ export class Model {
    */
   run<R = Record<string, GpuResult>>(inputs: Inputs, options: RunOptions & { readonly outputs: "gpu" }): Promise<R>;
   run<R = Record<string, CpuTensor>>(inputs: Inputs, options?: RunOptions): Promise<R>;
-  async run(inputs: Inputs, options: RunOptions = {}): Promise<unknown> {
-    const { signal, outputs = "cpu", entry } = options;
+  /** @internal With `rehearse` all is done but the launches. */
+  run(inputs: Inputs, options: RehearsalOptions): Promise<unknown>;
+  async run(inputs: Inputs, options: RehearsalOptions = {}): Promise<unknown> {
+    const { signal, outputs = "cpu", entry, rehearse } = options;
     if (outputs === "gpu" && !signal && this.#unencoded === 0 && !this.#disposed && !this.#sessions.lost) {
       const results = this.#runner.repeat(this.#entry(entry), inputs);
       if (results) return results;
     }
-    return this.#perform(this.#request(inputs, entry, { outputs, signal }));
+    return this.#perform(this.#request(inputs, entry, { outputs, signal, rehearse }));
   }
 
   /**

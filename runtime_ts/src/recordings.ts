@@ -127,9 +127,9 @@ export class Recordings {
     return this.#all.reduce((sum, each) => sum + this.#waiting(each), 0);
   }
 
-  /** Forgets everything if buffers that it may name are gone. */
+  /** Forgets everything if buffers that it may name are gone, or the model is broken: that it is to say each time. */
   check(): void {
-    if (this.#freed === this.#buffers.freed) return;
+    if (this.#freed === this.#buffers.freed && !this.#host.broken) return;
     this.clear();
     this.#freed = this.#buffers.freed;
   }

@@ -14,6 +14,10 @@ export interface RunOptions {
   readonly outputs?: "cpu" | "gpu";
 }
 
+export interface RehearsalOptions extends RunOptions {
+  readonly rehearse?: boolean;
+}
+
 export interface BindOptions {
   readonly entry?: string;
   /** Buffers for outputs, by name, with the usages STORAGE, COPY_SRC and COPY_DST. */
@@ -35,7 +39,7 @@ export interface RunRequest {
   readonly signal?: AbortSignal | undefined;
   readonly timer?: LaunchTimer | undefined;
   /** Do all but the launches themselves: results mean nothing. */
-  readonly rehearse?: boolean;
+  readonly rehearse?: boolean | undefined;
   /** Told when its commands are on their way, or will not be. */
   readonly encoded?: () => void;
 }

@@ -2,16 +2,17 @@
 import { dtypeInfo, product, viewAs } from "./dtype.ts";
 import { DeviceLostError, UnsupportedError } from "./errors.ts";
 import type { Entry } from "./manifest.ts";
+import type { Model } from "./model.ts";
 import type { Inputs } from "./requests.ts";
 import { Runner } from "./run.ts";
 import { destroyProgram, type Session } from "./session.ts";
-import { checkInputs } from "./tensor.ts";
 
 /** What the extents with these names are taken to be: one run for each place in the lists. */
 export type WarmExtents = Readonly<Record<string, readonly number[]>>;
 
-/** Runs of the same inputs: engines compile what comes again. More only while they are quick. */
-const RUNS = 8;
+/** Runs of the same inputs, or rehearsals: engines compile what comes again. More only while they are quick. */
+const RUNS = 16;
+const REHEARSALS = 4;
 const QUICK_MS = 100;
 
 /** Makes a program ready for its first run. @throws if it can't be run any more, or must not */
@@ -50,34 +51,34 @@ export async function prepared(
  * included, and nothing computed.
  */
 export async function warmRuns(
-  runner: Runner, extents: WarmExtents, signal: AbortSignal, rehearse: boolean,
+  model: Model, { host }: Session, extents: WarmExtents, signal: AbortSignal, rehearse: boolean,
 ): Promise<void> {
-  for (const entry of runner.session.manifest.entries) {
+  for (const entry of model.entries) {
     const symbols = entry.inputs.flatMap((port) => (port.kind === "tensor" ? port.shape : []));
     const places = Math.max(1, ...symbols.map((name) => extents[name]?.length ?? 0));
     for (let place = 0; place < places; place++) {
       const inputs = zerosFor(entry, (name) => extents[name]?.[place] ?? extents[name]?.at(-1) ?? 1);
       if (inputs === undefined) break;
       try {
-        await warmRun(runner, entry, inputs, signal, rehearse);
+        await warmRun(model, inputs, entry.name, signal, rehearse);
       } catch (error) {
         // An input that is refused does no harm.
-        if (signal.aborted || runner.session.host.broken || error instanceof DeviceLostError) throw error;
+        if (signal.aborted || host.broken || error instanceof DeviceLostError) throw error;
       }
     }
   }
 }
 
+/** As callers do it, so that engines compile all of the way, too. */
 async function warmRun(
-  runner: Runner, entry: Entry, inputs: Inputs, signal: AbortSignal, rehearse: boolean,
+  model: Model, inputs: Inputs, entry: string, signal: AbortSignal, rehearse: boolean,
 ): Promise<void> {
-  const request = { entry, args: checkInputs(entry, inputs), outputs: "cpu" } as const;
   const start = performance.now();
-  for (let i = 0; i < RUNS && (i < 1 || performance.now() - start < QUICK_MS); i++) {
-    await runner.run({ ...request, rehearse }).catch((error: unknown) => {
+  for (let i = 0; i < (rehearse ? REHEARSALS : RUNS) && (i < 1 || performance.now() - start < QUICK_MS); i++) {
+    await model.run(inputs, { entry, rehearse }).catch((error: unknown) => {
       // What looks at its data on the way can't be rehearsed.
       if (!rehearse || !(error instanceof UnsupportedError)) throw error;
-      return runner.run(request);
+      return model.run(inputs, { entry });
     });
     signal.throwIfAborted();
   }
