@@ -24,14 +24,14 @@ Known = dict[int, list[tuple[tirx.Expr, tirx.Expr]]]
 class Overlapping(Source):
     """The source of an operand of which `can_overlap` is true."""
 
-    def four(self, own: tirx.Expr, step: Step) -> list[tirx.Expr]:
-        """Four values side by side on the own axis, the first at a multiple of 4."""
+    def four(self, own: tirx.Expr, step: Step) -> Iterator[tirx.Expr]:
+        """Four values side by side on the own axis, the first at a multiple of 4; each is written when it is taken."""
         kernel = self.kernel
         # A name, so that the simplifier has the same text for what is the same of four lanes.
         group = kernel.let("own4", tvm.tirx.floordiv(self._clamp(own, VECTOR), i64(VECTOR)))
         kernel.know(group, tvm.tirx.floordiv(i64(self.axis.extent), i64(VECTOR)))
         known: Known = {}
-        return [self._guard(step, self._lane(group * VECTOR + lane, step, known)) for lane in range(VECTOR)]
+        return (self._guard(step, self._lane(group * VECTOR + lane, step, known)) for lane in range(VECTOR))
 
     def _lane(self, own: tirx.Expr, step: Step, known: Known) -> tirx.Expr:
         kernel = self.kernel

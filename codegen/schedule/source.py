@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tvm
@@ -110,9 +110,9 @@ class Source:
         own = self.kernel.let("own", self._clamp(own, 1))
         return self._guard(k, without_branches(self.kernel, self._value(own, k)))
 
-    def four(self, own: tirx.Expr, step: Step) -> list[tirx.Expr]:
-        """Four values side by side on the own axis, the first at a multiple of 4."""
-        return [self.scalar(own + lane, step) for lane in range(VECTOR)]
+    def four(self, own: tirx.Expr, step: Step) -> Iterator[tirx.Expr]:
+        """Four values side by side on the own axis, the first at a multiple of 4; each is written when it is taken."""
+        return (self.scalar(own + lane, step) for lane in range(VECTOR))
 
     def _steady(self, own: tirx.Expr, k: Step) -> tirx.Expr:
         """One value; guarded loads always happen, at a harmless place where the guard fails.
