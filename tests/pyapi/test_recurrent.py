@@ -69,3 +69,11 @@ def test_any_number_of_steps(name: str) -> None:
             found = executor.run(inputs)
             for key, expected in zip(["y", "y_h", "y_c"], session.run(None, inputs)):
                 np.testing.assert_allclose(found[key], expected, 1e-5, 1e-5, err_msg=f"{key}, {steps} steps")
+
+
+def test_in_half_precision() -> None:
+    """Products are in float16, the kernels of the steps take float32 as before."""
+    model = layer("LSTM", 1, {"direction": "forward"}, ("b",))
+    package = compile(model, features=["f16"], mixed_precision=True)
+    assert "shader-f16" in package.features
+    assert [spec.dtype for spec in (*package.entries[0].inputs, *package.entries[0].outputs)] == ["float32"] * 4

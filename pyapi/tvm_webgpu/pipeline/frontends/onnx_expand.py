@@ -96,7 +96,8 @@ def _replacement(
         body = Body(node, types, constants, opsets[""])
         outputs = define(body)
         return None if outputs is None else body.function(outputs)
-    if (domain, node.op_type) in _functions() or (not domain and EXPANDED.get(node.op_type, lambda *_: False)(node, types)):
+    wanted = EXPANDED.get(node.op_type) if not domain else None
+    if (domain, node.op_type) in _functions() or (wanted is not None and wanted(node, types)):
         return _function(node, types, opsets[domain])
     return None
 
