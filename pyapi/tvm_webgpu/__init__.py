@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tvm_webgpu.errors import (
         DeviceError,
+        DeviceLostError,
         InputError,
         InvalidModuleError,
+        OutOfMemoryError,
         PackageError,
         SandboxError,
         TvmWebgpuError,
@@ -39,12 +41,16 @@ _HOME = {
     "SandboxError": "errors",
     "InputError": "errors",
     "DeviceError": "errors",
+    "OutOfMemoryError": "errors",
+    "DeviceLostError": "errors",
 }
 
 __all__ = [
     "DeviceError",
+    "DeviceLostError",
     "InputError",
     "InvalidModuleError",
+    "OutOfMemoryError",
     "Package",
     "PackageError",
     "SandboxError",

@@ -26,4 +26,14 @@ class SandboxError(TvmWebgpuError):
 
 
 class DeviceError(TvmWebgpuError):
-    """No GPU adapter, a lost device, or device memory that ran out."""
+    """No GPU adapter, or a GPU that refused what it was told."""
+
+
+class OutOfMemoryError(DeviceError):
+    """Device memory ran out, at load or in a run; says for what. The model can be used on, with less at a time."""
+
+    ADVICE = "call trim(), close other models, or run smaller inputs"
+
+
+class DeviceLostError(DeviceError):
+    """The device is gone: reset, taken away, or destroyed. The next run makes a new one, unless it was the caller's."""

@@ -109,11 +109,11 @@ def test_equal_calls_reuse_buffers_and_bind_groups(device: wgpu.GPUDevice) -> No
     executor = Executor(packages.four_times(), device=device)
     gpu: Gpu = executor._gpu
     executor.run({"x": floats(9, 4)})
-    state = len(gpu._buffers), len(gpu._groups), len(gpu._prepared), gpu.launches
+    state = len(gpu.buffers), len(gpu._groups), len(gpu._prepared), gpu.launches
     for _ in range(3):
         x = floats(9, 4)
         np.testing.assert_array_equal(executor.run({"x": x})["out"], 4 * x)
-    assert (len(gpu._buffers), len(gpu._groups), len(gpu._prepared)) == state[:3]
+    assert (len(gpu.buffers), len(gpu._groups), len(gpu._prepared)) == state[:3]
     assert gpu.launches == 4 * state[3]
 
 
@@ -141,11 +141,11 @@ def test_states_live_between_calls(device: wgpu.GPUDevice) -> None:
     for wrong in (other.run({"rows": np.zeros((2, 2, 4), np.float32)}, entry="create")["cache"], everything):
         with pytest.raises(InputError, match="must be a state that this executor's run gave"):
             executor.run({"x": everything[:1], "total": 9, "cache": wrong}, entry="step")
-    before = len(executor._gpu._buffers)
+    before = len(executor._gpu.buffers)
     del state, out
     gc.collect()
     executor.trim()
-    assert len(executor._gpu._buffers) < before
+    assert len(executor._gpu.buffers) < before
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_failure_on_the_device_leaves_the_module_usable(
     executor = Executor(packages.four_times(), device=device)
     x = floats(9, 4)
     executor.run({"x": x})
-    buffers = len(executor._gpu._buffers)
+    buffers = len(executor._gpu.buffers)
 
     def fail(words: memoryview) -> None:
         raise wgpu.GPUValidationError("refused")
@@ -213,7 +213,7 @@ def test_a_failure_on_the_device_leaves_the_module_usable(
             with pytest.raises(DeviceError, match="refused"):
                 executor.run({"x": x})
     np.testing.assert_array_equal(executor.run({"x": x})["out"], 4 * x)
-    assert len(executor._gpu._buffers) == buffers
+    assert len(executor._gpu.buffers) == buffers
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

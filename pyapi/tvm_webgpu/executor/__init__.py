@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import wgpu
 
-from tvm_webgpu.errors import DeviceError, InputError, PackageError
+from tvm_webgpu.errors import DeviceError, DeviceLostError, InputError, OutOfMemoryError, PackageError
 from tvm_webgpu.package import Entry, Package, Param, TensorSpec
 
 from . import dtypes, instance
+from .buffers import typed
 from .device import check_device, choose_package, find_adapter, open_device
 from .gpu import Gpu
 from .instance import Instance, Sandbox, Value
@@ -27,10 +28,12 @@ class State:
 
     def __init__(self, executor: Executor, handle: int) -> None:
         self._executor = executor
+        self._instance = executor._instance
         self._handle = handle
 
     def __del__(self) -> None:
-        self._executor._dropped.append(self._handle)  # not now: the module may be running
+        if self._instance is self._executor._instance:  # else it went with its device
+            self._executor._dropped.append(self._handle)  # not now: the module may be running
 
 
 class Executor:
@@ -57,21 +60,32 @@ class Executor:
         adapter = None if device else find_adapter(power_preference)
         self.variant, self.package = choose_package(package, device or adapter, variant)
         self._closed = True
-        self._dropped: list[int] = []
+        self._lost = False
+        self._power_preference, self._sandbox = power_preference, sandbox
+        self._device = device
         if device is not None:
             check_device(self.package, device)
-        self._gpu = Gpu(device or open_device(self.package, adapter), self.package.kernels)
-        self._instance = Instance(self.package.wasm, self._gpu, sandbox)
-        self._inputs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._start(device or open_device(self.package, adapter))
         self._closed = False
-        if self.package.params:
-            self._instance.bind_params([self._param(param) for param in self.package.params])
+
+    def _start(self, device: wgpu.GPUDevice) -> None:
+        self._dropped: list[int] = []
+        self._inputs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._gpu = Gpu(device, self.package.kernels)
+        try:
+            self._instance = Instance(self.package.wasm, self._gpu, self._sandbox)
+            if self.package.params:
+                self._instance.bind_params([self._param(param) for param in self.package.params])
+        except wgpu.GPUError as error:
+            raise typed(error, self.adapter) from error
+        except OutOfMemoryError:
+            self._gpu.close()
+            raise
 
     def _param(self, param: Param) -> Value:
-        handle = self._gpu.alloc(len(param.data))
-        if not handle:
-            raise DeviceError(f"out of device memory for the parameters of {self.package.name!r}")
-        self._gpu.write(handle, 0, param.data)
+        what = f"parameter {param.name!r}"
+        handle = self._gpu.buffers.make(len(param.data), what)
+        self._gpu.write(handle, 0, param.data, what)
         return Value(instance.TENSOR, handle, dtype=dtypes.dlpack(param.dtype), shape=param.shape)
 
     @property
@@ -83,19 +97,34 @@ class Executor:
         """Runs an entry: arrays, integers and states by input name; results by output name, in the manifest's order.
 
         An array must have the input's dtype; anything else that NumPy can read (a list, a float) is converted to it.
-        Raises InputError for a missing, unknown or ill-shaped input.
+        Raises InputError for a missing, unknown or ill-shaped input, OutOfMemoryError, after which smaller ones may
+        run, and DeviceLostError, after which the next run makes a new device if this one was not the caller's.
         """
         if self._closed:
             raise InputError("this executor is closed")
+        if self._lost and self._device is None:
+            self._start(open_device(self.package, find_adapter(self._power_preference)))
+            self._lost = False
         self._release_dropped()
         function = self.package.entry(entry)
         self._check_names(function, inputs)
-        values = [self._value(function, spec, inputs[spec.name]) for spec in function.inputs]
         try:
+            values = [self._value(function, spec, inputs[spec.name]) for spec in function.inputs]
             results = self._instance.call(self.package.entries.index(function), values)
             return self._outputs(function, results)
         except wgpu.GPUError as error:
-            raise DeviceError(f"{self._gpu.adapter_name}: {error}") from error
+            found = typed(error, self.adapter)
+            self._recover(found)
+            raise found from error
+        except DeviceError as error:
+            self._recover(error)
+            raise
+
+    def _recover(self, error: DeviceError) -> None:
+        """What was kept for the next run is given back, or with a lost device forgotten."""
+        self._lost = self._lost or isinstance(error, DeviceLostError)
+        if isinstance(error, OutOfMemoryError):
+            self.trim()
 
     def profile(self, inputs: Mapping[str, object], entry: str = "main", runs: int = 5) -> dict[str, Any]:
         """Runs an entry some times, after one that is not counted, and measures each launch on the GPU.
@@ -119,7 +148,7 @@ class Executor:
     def memory(self) -> dict[str, int]:
         """Bytes of device memory: `parameters`, and `others`, such as inputs and what is kept for the next run."""
         parameters = sum(len(param.data) for param in self.package.params)
-        return {"parameters": parameters, "others": self._gpu.bytes - parameters}
+        return {"parameters": parameters, "others": self._gpu.buffers.size - parameters}
 
     def _check_names(self, function: Entry, inputs: Mapping[str, object]) -> None:
         wanted = [spec.name for spec in function.inputs]
@@ -133,6 +162,8 @@ class Executor:
         if spec.kind == "object":
             if not isinstance(given, State) or given._executor is not self:
                 raise InputError(f"input {spec.name!r} must be a state that this executor's run gave")
+            if given._instance is not self._instance:
+                raise InputError(f"input {spec.name!r} is a state that was lost with its device")
             return Value(instance.OBJECT, object=given._handle)
         if spec.kind != "tensor":
             if not isinstance(given, int | np.integer):
@@ -155,17 +186,19 @@ class Executor:
 
     def _upload(self, function: Entry, spec: TensorSpec, array: np.ndarray) -> int:
         """The input's own buffer, kept for the next call of this size so that bind groups stay."""
-        key = (function.name, spec.name)
+        key, what = (function.name, spec.name), f"input {spec.name!r}"
         handle, size = self._inputs.get(key, (0, -1))
         if size != array.nbytes:
             if handle:
                 del self._inputs[key]
                 self._gpu.free(handle)
-            handle = self._gpu.alloc(array.nbytes)
-            if not handle:
-                raise DeviceError(f"out of device memory for input {spec.name!r} of {array.nbytes} bytes")
+            try:
+                handle = self._gpu.buffers.make(array.nbytes, what)
+            except OutOfMemoryError:
+                self._instance.trim()
+                handle = self._gpu.buffers.make(array.nbytes, what)
             self._inputs[key] = handle, array.nbytes
-        self._gpu.write(handle, 0, array.reshape(-1).view(np.uint8).data)
+        self._gpu.write(handle, 0, array.reshape(-1).view(np.uint8).data, what)
         return handle
 
     def _outputs(self, function: Entry, results: list[Value]) -> dict[str, np.ndarray | State | int | float]:
@@ -196,8 +229,11 @@ class Executor:
 
     def trim(self) -> None:
         """Gives device memory back that is only kept for the next call."""
-        if not self._closed:
+        if not self._closed and not self._lost:
             self._release_dropped()
+            for handle, _ in self._inputs.values():
+                self._gpu.free(handle)
+            self._inputs.clear()
             self._instance.trim()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import wgpu
 
-from tvm_webgpu.errors import DeviceError, PackageError
+from tvm_webgpu.errors import DeviceError, OutOfMemoryError, PackageError
 from tvm_webgpu.package import BASELINE, START, Package, Requirements, choose_variant
 
 FEATURES = {"subgroups": "subgroup"}
@@ -18,6 +18,9 @@ FEATURES = {"subgroups": "subgroup"}
 
 OPTIONAL = ("timestamp-query",)
 """What a device of ours gets where the adapter has it: profiles read it."""
+
+NO_MEMORY = "Not enough memory"
+"""In the texts of wgpu-native's errors, which calls all of them validation errors."""
 
 NVIDIA = 0x10DE
 
@@ -92,7 +95,8 @@ def open_device(package: Package, adapter: wgpu.GPUAdapter | None = None) -> wgp
     try:
         return adapter.request_device_sync(required_features=features, required_limits=limits)
     except RuntimeError as error:
-        raise DeviceError(f"the adapter {adapter.info['device']} gave no device: {error}") from error
+        kind = OutOfMemoryError if NO_MEMORY in str(error) else DeviceError
+        raise kind(f"the adapter {adapter.info['device']} gave no device: {error}") from error
 
 
 def check_device(package: Package, device: wgpu.GPUDevice) -> None:

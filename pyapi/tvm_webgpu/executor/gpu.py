@@ -14,20 +14,16 @@ from functools import cached_property
 import numpy as np
 import wgpu
 
-from tvm_webgpu.errors import PackageError
+from tvm_webgpu.errors import OutOfMemoryError, PackageError
 from tvm_webgpu.package import Kernel
 
+from .buffers import Buffers
 from .commands import Copy, Dispatch, Fill, decode
 from .encoder import Launch, Recorded, record
 from .profile import LaunchTimer
 
-HANDLE_STEP = 64
 CACHED_LISTS = 8
 CACHED_GROUPS = 4096
-SMALLEST = 16
-"""Bytes of the smallest buffer: a binding must hold one element of the shader's array, and none is larger."""
-
-BUFFER_USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
 NOT_FOR_NAGA = re.compile(r"^(enable subgroups|diagnostic\(off, subgroup_uniformity\));\n", re.MULTILINE)
 """Lines that WGSL asks for and wgpu's compiler does not take: it needs neither."""
 
@@ -56,9 +52,7 @@ class Gpu:
         self._kernels = kernels
         self._binding_counts = [len(kernel.bindings) for kernel in kernels]
         self._align = max(device.limits["min-uniform-buffer-offset-alignment"], 16)
-        self._buffers: dict[int, wgpu.GPUBuffer] = {}
-        self._next = HANDLE_STEP
-        self._spare: list[int] = []
+        self.buffers = Buffers(device)
         self._pipelines: dict[int, wgpu.GPUComputePipeline] = {}
         self._layouts: dict[tuple[tuple[str, ...], int], wgpu.GPUBindGroupLayout] = {}
         self._groups: dict[tuple[int, tuple[int, ...]], wgpu.GPUBindGroup] = {}
@@ -75,64 +69,31 @@ class Gpu:
     # Buffers
 
     def alloc(self, size: int) -> int:
-        if size > self._device.limits["max-buffer-size"]:
-            return 0
         try:
-            buffer = self._device.create_buffer(size=max(size + -size % 4, SMALLEST), usage=BUFFER_USAGE)
-        except wgpu.GPUOutOfMemoryError:
+            return self.buffers.make(size, "a tensor of the model")
+        except OutOfMemoryError:
             return 0
-        if self._spare:
-            handle = self._spare.pop()
-        else:
-            handle, self._next = self._next, self._next + HANDLE_STEP
-        self._buffers[handle] = buffer
-        return handle
 
     def free(self, handle: int) -> None:
-        self._buffer(handle).destroy()
-        del self._buffers[handle]
-        self._spare.append(handle)
+        self.buffers.free(handle)
         kept = {key: group for key, group in self._groups.items() if handle not in key[1]}
         self._generation += len(kept) < len(self._groups)
         self._groups = kept
 
-    def write(self, handle: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-        data = memoryview(data).cast("B")
-        if tail := len(data) % 4:
-            data = memoryview(bytes(data) + bytes(4 - tail))
-        if len(data):
-            self._device.queue.write_buffer(self._buffer(handle), offset, data)
+    def write(
+        self, handle: int, offset: int, data: bytes | bytearray | memoryview, what: str = "what the model writes"
+    ) -> None:
+        self.buffers.write(self.buffers[handle], offset, data, what)
 
     def read(self, ranges: Sequence[tuple[int, int, int]]) -> list[memoryview]:
-        """The bytes of each (handle, offset, size) once all work is done, through one mapping."""
-        starts = np.cumsum([0, *((size + 3) // 4 * 4 for _, _, size in ranges)]).tolist()
-        if not starts[-1]:
-            return [memoryview(b"") for _ in ranges]
-        usage = wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST
-        staging = self._device.create_buffer(size=starts[-1], usage=usage)
-        encoder = self._device.create_command_encoder()
-        for (handle, offset, size), start in zip(ranges, starts):
-            if size:
-                encoder.copy_buffer_to_buffer(self._buffer(handle), offset, staging, start, (size + 3) // 4 * 4)
-        self._device.queue.submit([encoder.finish()])
-        staging.map_sync(wgpu.MapMode.READ)
-        data = memoryview(bytes(staging.read_mapped()))
-        staging.unmap()
-        staging.destroy()
-        return [data[start : start + size] for (_, _, size), start in zip(ranges, starts)]
+        return self.buffers.read(ranges)
 
     def close(self) -> None:
         """Destroys every buffer."""
-        for handle in list(self._buffers):
+        for handle in self.buffers:
             self.free(handle)
         if self._uniform is not None:
             self._uniform.destroy()
-
-    def _buffer(self, handle: int) -> wgpu.GPUBuffer:
-        try:
-            return self._buffers[handle]
-        except KeyError:
-            raise PackageError(f"model.wasm names buffer {handle}, which does not exist") from None
 
     # Command lists
 
@@ -141,7 +102,7 @@ class Gpu:
         if prepared.uniforms:
             self._reserve_uniform(len(prepared.uniforms))
             if self._uniform_of is not prepared:
-                self._device.queue.write_buffer(self._uniform, 0, prepared.uniforms)
+                self.buffers.write(self._uniform, 0, prepared.uniforms, "scalars of launches")
                 self._uniform_of = prepared
         runs = iter(self._recorded(prepared))
         encoder = self._device.create_command_encoder()
@@ -178,16 +139,16 @@ class Gpu:
 
     def _transfer(self, encoder: wgpu.GPUCommandEncoder, command: Copy | Fill) -> None:
         if isinstance(command, Copy):
-            source, destination = self._buffer(command.source), self._buffer(command.destination)
+            source, destination = self.buffers[command.source], self.buffers[command.destination]
             offsets = command.source_offset, command.destination_offset
             encoder.copy_buffer_to_buffer(source, offsets[0], destination, offsets[1], command.size)
         elif command.value == 0:
-            encoder.clear_buffer(self._buffer(command.buffer), command.offset, command.size)
+            encoder.clear_buffer(self.buffers[command.buffer], command.offset, command.size)
         else:
             usage = wgpu.BufferUsage.COPY_SRC
             data = np.full(command.size // 4, command.value, np.uint32)
             filled = self._device.create_buffer_with_data(data=data, usage=usage)
-            encoder.copy_buffer_to_buffer(filled, 0, self._buffer(command.buffer), command.offset, command.size)
+            encoder.copy_buffer_to_buffer(filled, 0, self.buffers[command.buffer], command.offset, command.size)
 
     def _prepare(self, words: memoryview) -> Prepared:
         key = bytes(words)
@@ -222,8 +183,8 @@ class Gpu:
             self._uniform.destroy()
         self._uniform_size = max(2 * size, 4096)
         usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
-        self._uniform = self._device.create_buffer(size=self._uniform_size, usage=usage)
-        self._uniform_of = None
+        self._uniform_of, self._uniform = None, None
+        self._uniform = self.buffers.create(self._uniform_size, usage, "scalars of launches")
         self._groups.clear()
         self._generation += 1
 
@@ -263,7 +224,7 @@ class Gpu:
         key = (command.kernel, command.bindings)
         if key not in self._groups:
             kernel = self._kernels[command.kernel]
-            resources: list[dict[str, object]] = [{"buffer": self._buffer(handle)} for handle in command.bindings]
+            resources: list[dict[str, object]] = [{"buffer": self.buffers[handle]} for handle in command.bindings]
             if kernel.scalars:
                 if self._uniform is None or len(command.scalars) != len(kernel.scalars):
                     raise PackageError(f"a launch of {kernel.name} has {len(command.scalars)} scalars")
@@ -277,11 +238,6 @@ class Gpu:
     @property
     def device(self) -> wgpu.GPUDevice:
         return self._device
-
-    @property
-    def bytes(self) -> int:
-        """Device memory of all buffers with a handle."""
-        return sum(buffer.size for buffer in self._buffers.values())
 
     @cached_property
     def adapter_name(self) -> str:

@@ -24,8 +24,11 @@ GROWTH = 1 << 16
 
 NONE, TENSOR, INT, FLOAT, OBJECT = range(5)
 VALUE = struct.Struct("<6I8s")
-_KINDS = (errors.InputError, errors.UnsupportedError, errors.DeviceError, errors.PackageError)
-_ERRORS = {kind.__name__: kind for kind in _KINDS}
+_KINDS = (errors.InputError, errors.UnsupportedError, errors.PackageError)
+_ERRORS: dict[str, type[errors.TvmWebgpuError]] = {kind.__name__: kind for kind in _KINDS}
+_OUT_OF_MEMORY = "DeviceError"
+"""The C runtime's word for memory that it was refused."""
+
 _FUNCTIONS = ["_initialize", "malloc", "free"]
 _FUNCTIONS += [f"tvmw_{name}" for name in ("bind_params", "call", "results", "release", "error", "trim")]
 _WASI = "wasi_snapshot_preview1"
@@ -211,6 +214,8 @@ class Instance:
             return
         self._raise_failure()  # the cause of what the module reports
         kind, _, message = self._text(self._invoke("tvmw_error")).partition(": ")
+        if kind == _OUT_OF_MEMORY:
+            raise errors.OutOfMemoryError(f"{message}: {errors.OutOfMemoryError.ADVICE}")
         if kind in _ERRORS:
             raise _ERRORS[kind](message)
         raise errors.TvmWebgpuError(f"{kind}: {message}")
@@ -221,7 +226,7 @@ class Instance:
             self._invoke("free", self._room_at)
             self._room_at, self._room_size = self._invoke("malloc", size), size
             if not self._room_at:
-                raise errors.DeviceError("model.wasm is out of memory")
+                raise errors.OutOfMemoryError("model.wasm is out of memory")
         return self._room_at
 
     def _with_values(self, values: Sequence[Value], name: str, *before: int) -> None:
