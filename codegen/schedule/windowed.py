@@ -63,9 +63,11 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Product, Tile]:
         raise NotApplicable("neighbours share no vectors")
     shape = Shape.of(product)
     for row in TILES:
-        if row.fits(shape) and row.tile.fits(product, limits) and 3 * shape.workgroups(row.tile) >= limits.cores:
+        # Fewer leave most cores idle; with more, as in large batches, launches no longer matter, and nothing is measured.
+        some = limits.cores // 3 <= shape.workgroups(row.tile) <= 8 * limits.cores
+        if some and row.fits(shape) and row.tile.fits(product, limits):
             return product, row.tile
-    raise NotApplicable("more channels than a tile has, or work for few cores")
+    raise NotApplicable("more channels than a tile has, or too few or many positions")
 
 
 def recognise(func: tirx.PrimFunc) -> Product:

@@ -32,7 +32,7 @@ def conv(
     return bb.emit(R.clip(y, 0, 6)) if act else y
 
 
-def network(edge: int, images: int = 1, seen: bool = False) -> tvm.IRModule:
+def network(edge: int, images: int | tvm.tirx.Var = 1, seen: bool = False) -> tvm.IRModule:
     """Two inverted residual blocks and one with stride 2; `seen`: what its first convolution gives is an output."""
     bb = relax.BlockBuilder()
     data = relax.Var("x", relax.TensorType((images, 8, edge, edge), "float32"))
@@ -62,14 +62,16 @@ def kernels(mod: tvm.IRModule, **features: bool) -> tuple[tvm.IRModule, int]:
     [
         (7, 1, 7),  # all three with the convolution in front of them
         (40, 1, 8),  # the first two with the one behind them; the last has work for few cores
+        (7, "open", 7),
         (14, 5, 10),  # too many positions for a workgroup's memory, work for few cores
     ],
 )
-def test_calls_and_results(edge: int, images: int, calls: int) -> None:
-    mod = network(edge, images)
+def test_calls_and_results(edge: int, images: int | str, calls: int) -> None:
+    number = 3 if images == "open" else int(images)
+    mod = network(edge, tvm.tirx.Var("n", "int64") if images == "open" else number)
     fused, count = kernels(mod)
     assert count == calls
-    x = RNG.standard_normal((images, 8, edge, edge)).astype("float32")
+    x = RNG.standard_normal((number, 8, edge, edge)).astype("float32")
     np.testing.assert_allclose(evaluate(fused, [x]), evaluate(mod, [x]), rtol=1e-5, atol=1e-5)
 
 
