@@ -63,7 +63,7 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Product, Tile]:
         raise NotApplicable("neighbours share no vectors")
     shape = Shape.of(product)
     for row in TILES:
-        # Fewer leave most cores idle; with more, as in large batches, launches no longer matter, and nothing is measured.
+        # Fewer leave most cores idle; with more, as in large batches, launches no longer matter: not measured.
         some = limits.cores // 3 <= shape.workgroups(row.tile) <= 8 * limits.cores
         if some and row.fits(shape) and row.tile.fits(product, limits):
             return product, row.tile
