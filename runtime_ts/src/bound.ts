@@ -72,6 +72,7 @@ export class Binding implements Bound {
     recordings.check();
     let call = this.#call;
     if (call?.version !== recordings.version || !recordings.free(call.passing)) call = this.#call = this.#record();
+    if (call.copies.length === 0 && commands.repeat(call.lists)) return;
     for (const list of call.lists) commands.flush(list);
     for (const { from, offset, bytes, to } of call.copies) commands.copyOut(from, offset, bytes, to, 0);
     commands.submit();

@@ -1,6 +1,6 @@
 /** @file Sizes and GPU buffers in, handles out: the table of device memory that the wasm and the runtime share. */
 import { USAGE } from "./device.ts";
-import { InputError, ModelError, OutOfMemoryError } from "./errors.ts";
+import { InputError, ModelError, OutOfMemoryError, UnsupportedError } from "./errors.ts";
 
 /** A piece of device memory that a handle names. */
 export interface Block {
@@ -184,4 +184,22 @@ export class Buffers {
     this.#blocks[handle / HANDLE_STEP] = block;
     return handle;
   }
+}
+
+/** @throws ModelError */
+export function checkRange(block: Block, offset: number, bytes: number): void {
+  if (offset + bytes > block.size) {
+    throw new ModelError(`a command reaches byte ${offset + bytes} of a buffer of ${block.bytes} bytes`);
+  }
+}
+
+/** The size to write at `offset`: WebGPU moves whole words, and may run over into padding only. */
+export function wholeWords(block: Block, offset: number, bytes: number): number {
+  const last = block.owner === "runtime" || offset + bytes >= block.bytes; // inputs' buffers are written as a whole
+  if (offset % 4 !== 0 || (bytes % 4 !== 0 && !last)) throw unaligned(offset, bytes);
+  return Math.ceil(bytes / 4) * 4;
+}
+
+export function unaligned(offset: number, bytes: number): UnsupportedError {
+  return new UnsupportedError(`a copy of ${bytes} bytes at byte ${offset}: WebGPU copies multiples of 4 bytes only`);
 }

@@ -2,9 +2,8 @@
  * @file Command lists in (docs/architecture.md, "Wasm interface"), WebGPU commands out: one compute pass between
  * copies, and a submit every few launches.
  */
-import { writeBytes, type Block, type Buffers } from "./buffers.ts";
+import { checkRange, unaligned, wholeWords, writeBytes, type Buffers } from "./buffers.ts";
 import { USAGE } from "./device.ts";
-import { ModelError, UnsupportedError } from "./errors.ts";
 import type { CompiledKernel } from "./kernels.ts";
 import { OPCODE, Plans, type Launch, type Move, type Plan } from "./plan.ts";
 import { Uniforms } from "./uniforms.ts";
@@ -67,6 +66,32 @@ export class Commands {
   /** Drops what was flushed and not encoded. */
   forget(): void {
     this.#pending = [];
+  }
+
+  /**
+   * Encodes and submits the list of a call once more, if it was the last one and nothing waits. Flat, since it is to be
+   * quick before engines have optimised it.
+   */
+  repeat(lists: readonly Uint32Array[]): boolean {
+    const submits = lists.length === 1 ? this.#plans.again(lists[0]!) : undefined;
+    if (!submits || this.#pending.length > 0 || this.#encoder || this.timer || this.rehearsal) return false;
+    for (const launches of submits) {
+      const encoder = this.#device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      let pipeline: GPUComputePipeline | undefined;
+      let group: GPUBindGroup | undefined;
+      for (const launch of launches) {
+        if (pipeline !== launch.pipeline) pass.setPipeline(pipeline = launch.pipeline);
+        if (group !== launch.group) pass.setBindGroup(0, group = launch.group);
+        pass.dispatchWorkgroups(launch.x, launch.y, launch.z);
+      }
+      pass.end();
+      this.#queue.submit([encoder.finish()]);
+      this.counters.dispatches += launches.length;
+      this.counters.submits++;
+    }
+    this.#buffers.sweep();
+    return true;
   }
 
   /** Encodes what was flushed, and pauses after each submit. @throws ModelError if a list is none. */
@@ -263,21 +288,4 @@ export class Commands {
     for (const buffer of this.#scratch) buffer.destroy();
     this.#scratch = [];
   }
-}
-
-function checkRange(block: Block, offset: number, bytes: number): void {
-  if (offset + bytes > block.size) {
-    throw new ModelError(`a command reaches byte ${offset + bytes} of a buffer of ${block.bytes} bytes`);
-  }
-}
-
-/** The size to write at `offset`: WebGPU moves whole words, and may run over into padding only. */
-function wholeWords(block: Block, offset: number, bytes: number): number {
-  const last = block.owner === "runtime" || offset + bytes >= block.bytes; // inputs' buffers are written as a whole
-  if (offset % 4 !== 0 || (bytes % 4 !== 0 && !last)) throw unaligned(offset, bytes);
-  return Math.ceil(bytes / 4) * 4;
-}
-
-function unaligned(offset: number, bytes: number): UnsupportedError {
-  return new UnsupportedError(`a copy of ${bytes} bytes at byte ${offset}: WebGPU copies multiples of 4 bytes only`);
 }

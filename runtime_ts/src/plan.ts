@@ -42,6 +42,8 @@ export interface Plan {
   readonly nextSlot: number;
   /** Launches in each submit, so that they are shared out evenly. */
   readonly perSubmit: number;
+  /** The launches of each submit, where a plan is nothing else and each has a slot of its own. */
+  readonly submits: readonly (readonly Launch[])[] | undefined;
 }
 
 interface KnownPlan extends Plan {
@@ -124,6 +126,13 @@ export class Plans {
     return plan;
   }
 
+  /** What to encode of a list that was the last one, all of it: its scalars are in the uniforms. */
+  again(words: Uint32Array): Plan["submits"] {
+    const last = this.#last;
+    return last?.words === words && last.firstSlot === 0 && this.#epoch === this.#buffers.epoch
+      ? last.submits : undefined;
+  }
+
   /** Call when a list was not encoded to its end. */
   broken(): void {
     this.#last = undefined;
@@ -164,9 +173,13 @@ export class Plans {
       }
       at = end;
     }
-    const launches = steps.filter(({ kernel }) => kernel).length;
-    const perSubmit = Math.ceil(launches / Math.ceil(launches / MOST_PER_SUBMIT));
-    return { steps, fresh: true, firstSlot, nextSlot: slot, perSubmit, crowded: taken > SLOTS, words, fixed };
+    const launches = steps.filter((step): step is Launch => step.kernel !== undefined);
+    const pieces = Math.ceil(launches.length / MOST_PER_SUBMIT);
+    const perSubmit = Math.ceil(launches.length / pieces);
+    const crowded = taken > SLOTS;
+    const submits = crowded || launches.length < steps.length ? undefined
+      : Array.from({ length: pieces }, (_, i) => launches.slice(i * perSubmit, (i + 1) * perSubmit));
+    return { steps, fresh: true, firstSlot, nextSlot: slot, perSubmit, submits, crowded, words, fixed };
   }
 
   #launch(words: Uint32Array, at: number, end: number, slot: number): Launch {
