@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 
+from . import attention_rows
 from .attention_parts import Parts, recognise
 from .axis import ceil_div
 from .blocks import NotApplicable
@@ -74,6 +75,8 @@ def plans(parts: Parts, limits: Limits) -> Iterator[Attention]:
 def schedule(func: tirx.PrimFunc, limits: Limits, plan: Attention | None = None) -> tirx.PrimFunc:
     """Raises NotApplicable where the function is anything but attention, or its heads are too wide."""
     parts = recognise(func)
+    if limits.software and plan is None and (rows := attention_rows.choose(parts)):
+        return attention_rows.write(func, parts, rows)
     chosen = plan or next(plans(parts, limits), None)
     if chosen is None:
         raise NotApplicable("heads too wide for a workgroup")

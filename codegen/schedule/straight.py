@@ -116,6 +116,27 @@ def numbered(kernel: Kernel, count: tirx.Expr, threads: int) -> Iterator[tirx.Ex
             yield tile
 
 
+class Left:
+    """How many places of an axis there are from a thread's first one on, which is one at least, and ends loops.
+
+    Compilers are not to know of it: they would write a loop out whose rounds they can count. And where a scalar alone
+    ends a loop, lavapipe compiles the kernel anew for each of its values.
+    """
+
+    def __init__(self, kernel: Kernel, left: tirx.Expr):
+        self.held = kernel.alloc("left", "int32", 1, "local")  # TVM's passes don't look into memory
+        kernel.store(self.held, 0, tirx.Cast("int32", kernel.simplify(left)))
+        self.left = kernel.load(self.held, 0)
+
+    def rounds(self, count: tirx.Expr) -> tirx.Expr:
+        """So many rounds, for a loop of the thread."""
+        return count if isinstance(count, tirx.IntImm) else tirx.Select(self.left > 0, count, i64(0))
+
+    def places(self, count: int) -> tirx.Expr:
+        """The thread's places on the axis, of which there are so many at most."""
+        return tirx.Cast("int64", tvm.tirx.min(tirx.const(count, "int32"), self.left))
+
+
 class Body:
     """The statements of one thread."""
 
@@ -130,11 +151,7 @@ class Body:
     ):
         self.kernel, self.product, self.plan, self.s = kernel, product, plan, s
         self.first_y, self.first_x = first_y, first_x
-        # Rows from the first one on. Compilers are not to know it: they would write loops out that it ends.
-        self.left = kernel.alloc("left", "int32", 1, "local") if plan.rolled else None
-        if self.left is not None:
-            rows = kernel.simplify(i64(product.y.extent) - first_y)
-            kernel.store(self.left, 0, tirx.Cast("int32", rows))
+        self.left = Left(kernel, i64(product.y.extent) - first_y) if plan.rolled else None
         self.width = VECTOR if plan.cols % VECTOR == 0 else 1
         self.source_y = Source(kernel, product, product.operand_y, product.y, s, plan.rows, 1)
         self.source_x = Source(kernel, product, product.operand_x, product.x, s, plan.cols, 1)
@@ -151,20 +168,11 @@ class Body:
         load_x = self._loader(self.source_x, self.first_x, plan.cols)
         steps = plan.steps if "k" in (self.source_y.operand.along, self.source_x.operand.along) else 1
         # One loop even for a convolution's three: SwiftShader takes 1.7 times as long with short inner loops.
-        with kernel.loop(self._rounds(steps), "k") as k:
+        rounds = tvm.tirx.floordiv(i64(self.product.k.extent), steps)
+        with kernel.loop(self.left.rounds(rounds) if self.left else rounds, "k") as k:
             for ys, xs in zip(load_y(k * steps, steps), load_x(k * steps, steps)):
                 self._multiply(sums, ys, xs)
         return sums
-
-    def _rounds(self, steps: int) -> tirx.Expr:
-        """Rounds of the sum; none for rows past the end, where the sum's length is known at run time only.
-
-        There are none such. But where a scalar alone ends a loop, lavapipe compiles the kernel anew for each value.
-        """
-        count = tvm.tirx.floordiv(i64(self.product.k.extent), steps)
-        if self.left is None or isinstance(self.product.k.extent, int):
-            return count
-        return tirx.Select(self.kernel.load(self.left, 0) > 0, count, i64(0))
 
     def _multiply(self, sums: list[tirx.Buffer], ys: list[tirx.Expr], xs: list[tirx.Expr]) -> None:
         """One step of the sums."""
@@ -228,8 +236,7 @@ class Body:
         """
         kernel, plan, across = self.kernel, self.plan, self.plan.cols // self.width
         assert self.left is not None
-        count = tvm.tirx.min(tirx.const(plan.rows, "int32"), kernel.load(self.left, 0))
-        with kernel.loop(tirx.Cast("int64", count), "row") as row:
+        with kernel.loop(self.left.places(plan.rows), "row") as row:
             self._store_row(kernel.let("y", self.first_y + row), sums[:across])
             for held, below in zip(sums, sums[across:]):
                 kernel.store(held, 0, kernel.load(below, 0, self.width), self.width)
