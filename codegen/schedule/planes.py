@@ -8,7 +8,7 @@ computed twice; but each workgroup reads the whole of the other operand for a fe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tvm
@@ -17,11 +17,11 @@ from tvm import s_tir, tirx
 from tvm.tirx.analysis import undefined_vars
 
 from . import gemm
-from .axis import Axis, ceil_div, divides, number
+from .axis import Axis, ceil_div, divides, number, wide
 from .blocks import NotApplicable, inline_injective, kinds, open_schedule
 from .builder import i64
 from .gemm import Tile
-from .limits import Limits
+from .limits import DEFAULT_WORKGROUP_BYTES, Limits
 from .nest import flatten, loads_of, offset_of, substitute
 from .product import VECTOR, Product, stored, sums_of
 from .source import result
@@ -80,6 +80,8 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Planes, Tile]:
     positions, depth = product.x.extent, typical(product.func, product.k.extent, ROWS[0].depth + 1)
     if not (isinstance(positions, int) and isinstance(results, int)):
         raise NotApplicable("planes of sizes that are not known")
+    if len(wide(product.k)) != 1:
+        raise NotApplicable("a product that is itself of windows: not measured")
     if not any(positions <= row.positions and depth <= row.depth and results <= row.results for row in ROWS):
         raise NotApplicable("faster apart")
     return planes, tile_for(product, limits)
@@ -88,8 +90,10 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Planes, Tile]:
 def tile_for(product: Product, limits: Limits) -> Tile:
     """The tile that is as wide as a plane, with as many slices of the sum as a workgroup has room for.
 
-    Raises NotApplicable where there is none.
+    Raises NotApplicable where there is none. Memory beyond what every device has is left: a core would hold fewer
+    workgroups.
     """
+    limits = replace(limits, workgroup_bytes=min(limits.workgroup_bytes, DEFAULT_WORKGROUP_BYTES))
     width = ceil_div(product.x.extent, VECTOR) * VECTOR
     height = 2 * VECTOR if width <= 16 * VECTOR else VECTOR
     for slices in (8, 4, 2, 1):
