@@ -150,3 +150,27 @@ def test_what_tvm_refuses() -> None:
     with pytest.raises(UnsupportedError, match="layer_norm: only support float32 and float16") as raised:
         compile(Norm)
     assert isinstance(raised.value.__cause__, tvm.error.InternalError)
+
+
+def test_a_shape_that_is_known_late() -> None:
+    """What decides it is fused, and then must not stand behind what it shapes."""
+
+    @I.ir_module
+    class Chosen:
+        @R.function
+        def main(x: R.Tensor((20,), "float32")) -> R.Tensor(ndim=1, dtype="float32"):
+            k = T.int64()
+            with R.dataflow():
+                kept = R.astype(R.greater(x, R.const(0, "float32")), "int64")
+                total = R.cumsum(kept, axis=0, dtype="int64")
+                joined = R.concat((R.const(np.zeros(1), "int64"), total), axis=0)
+                last = R.strided_slice(joined, (0,), (20,), (21,))
+                _: R.Shape([k]) = R.match_cast(R.tensor_to_shape(last), R.Shape([k]))
+                places = R.bucketize(R.arange(1, k + 1, 1, "int64"), total)
+                out = R.take(x, places, axis=0)
+                R.output(out)
+            return out
+
+    x = values(20)
+    with Executor(compile(Chosen)) as executor:
+        np.testing.assert_array_equal(executor.run({"x": x})["output"], x[x > 0])

@@ -266,3 +266,14 @@ def test_recurrent_layers(kind: type[torch.nn.RNNBase]) -> None:
         found = executor.run({package.entries[0].inputs[0].name: x.numpy()}).values()
     for ours, want in zip(found, torch.utils._pytree.tree_leaves(net(x)), strict=True):
         np.testing.assert_allclose(ours, want.detach().numpy(), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_linear_layers_of_other_types(dtype: torch.dtype) -> None:
+    """They stay what they are."""
+    torch.manual_seed(5)
+    net, x = torch.nn.Linear(8, 4).to(dtype), torch.randn(3, 8, dtype=dtype)
+    with Executor(compile(torch.export.export(net, (x,)))) as executor:
+        (found,) = executor.run({executor.package.entries[0].inputs[0].name: x.numpy()}).values()
+    assert found.dtype == x.numpy().dtype
+    np.testing.assert_allclose(found, net(x).detach().numpy(), 2e-3, 2e-3)

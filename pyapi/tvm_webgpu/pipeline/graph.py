@@ -25,6 +25,7 @@ from tvm_webgpu.pipeline.passes.limit_buffers import LimitConcat
 from tvm_webgpu.pipeline.passes.missing_operators import MissingOperators
 from tvm_webgpu.pipeline.passes.mixed_precision import to_mixed_precision
 from tvm_webgpu.pipeline.passes.order_shape_functions import OrderShapeFunctions
+from tvm_webgpu.pipeline.passes.order_symbols import OrderSymbols
 from tvm_webgpu.pipeline.passes.pack_weights import PackWeights
 from tvm_webgpu.pipeline.passes.separate_shapes import SeparateShapes
 from tvm_webgpu.pipeline.passes.share_expressions import ShareExpressions
@@ -78,6 +79,7 @@ def to_kernels(target: Target, share: bool = True) -> Sequence[tvm.transform.Pas
         SeparateShapes,
         FusePools(target),
         FuseWithinLimit(storage_buffers(target)),
+        OrderSymbols(),
         FuseWindows(target),
         transform.FuseTIR(),
         # Looks at the reshapes' code, so it comes before scheduling.

@@ -60,6 +60,13 @@ def _product(scope: Scope) -> relax.Expr:
     return scope.emit(relax.op.matmul(scope.args[0], scope.args[1]))
 
 
+def _linear(scope: Scope) -> relax.Expr:
+    """x @ weight^T + bias; TVM's importer makes float32 of it, whatever it is."""
+    x, weight, bias = scope.args[:3]
+    value = relax.op.matmul(x, relax.op.permute_dims(weight) if weight.ty.ndim > 1 else weight)
+    return scope.emit(value if bias is None else relax.op.add(scope.emit(value), bias))
+
+
 def _product_and_sum(scope: Scope) -> relax.Expr:
     """beta * c + alpha * (a @ b); where beta is 0, c is not looked at."""
     c, a, b = scope.args[:3]
@@ -265,6 +272,7 @@ CONVERTERS: dict[str, Converter] = {
     },
     **{f"div.{kind}_mode": _quotient for kind in ("Tensor", "Scalar")},
     **dict.fromkeys(("mm.default", "bmm.default", "matmul.default"), _product),
+    "linear.default": _linear,
     **dict.fromkeys(("addmm.default", "baddbmm.default"), _product_and_sum),
     "amax.default": _reduction(relax.op.max),
     "amin.default": _reduction(relax.op.min),
