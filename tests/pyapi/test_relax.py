@@ -14,6 +14,7 @@ from tvm.script import tirx as T
 from tvm_webgpu.errors import InputError, UnsupportedError
 from tvm_webgpu.executor import Executor
 from tvm_webgpu.pipeline.build import compile
+from tvm_webgpu.pipeline.passes.order_symbols import OrderSymbols
 
 RNG = np.random.default_rng(6)
 
@@ -152,25 +153,40 @@ def test_what_tvm_refuses() -> None:
     assert isinstance(raised.value.__cause__, tvm.error.InternalError)
 
 
-def test_a_shape_that_is_known_late() -> None:
-    """What decides it is fused, and then must not stand behind what it shapes."""
+@I.ir_module
+class Chosen:
+    """The elements above 0: how many there are is known when they are counted."""
 
-    @I.ir_module
-    class Chosen:
-        @R.function
-        def main(x: R.Tensor((20,), "float32")) -> R.Tensor(ndim=1, dtype="float32"):
-            k = T.int64()
-            with R.dataflow():
-                kept = R.astype(R.greater(x, R.const(0, "float32")), "int64")
-                total = R.cumsum(kept, axis=0, dtype="int64")
-                joined = R.concat((R.const(np.zeros(1), "int64"), total), axis=0)
-                last = R.strided_slice(joined, (0,), (20,), (21,))
-                _: R.Shape([k]) = R.match_cast(R.tensor_to_shape(last), R.Shape([k]))
-                places = R.bucketize(R.arange(1, k + 1, 1, "int64"), total)
-                out = R.take(x, places, axis=0)
-                R.output(out)
-            return out
+    @R.function
+    def main(x: R.Tensor((20,), "float32")) -> R.Tensor(ndim=1, dtype="float32"):
+        k = T.int64()
+        with R.dataflow():
+            kept = R.astype(R.greater(x, R.const(0, "float32")), "int64")
+            total = R.cumsum(kept, axis=0, dtype="int64")
+            last = R.strided_slice(total, (0,), (19,), (20,))
+            counted = R.tensor_to_shape(last)
+            _: R.Shape([k]) = R.match_cast(counted, R.Shape([k]))
+            places = R.bucketize(R.arange(1, k + 1, 1, "int64"), total)
+            out = R.take(x, places, axis=0)
+            R.output(out)
+        return out
 
+
+def late() -> tvm.IRModule:
+    """The same, but what decides a shape stands behind all that it shapes, as FuseOps may leave it."""
+    main = Chosen["main"]
+    (block,) = main.body.blocks
+    names = ("last", "counted", "_")
+    chosen = [binding for binding in block.bindings if binding.var.name in names]
+    others = [binding for binding in block.bindings if binding.var.name not in names]
+    body = relax.SeqExpr([relax.DataflowBlock([*others, *chosen])], main.body.body)
+    return tvm.IRModule({"main": relax.Function(main.params, body, main.ret_ty, attrs=main.attrs)})
+
+
+def test_what_decides_a_shape_comes_first() -> None:
+    (block,) = OrderSymbols()(late())["main"].body.blocks
+    names = [binding.var.name for binding in block.bindings]
+    assert names.index("total") < names.index("last") < names.index("_") < names.index("places") < names.index("out")
     x = values(20)
     with Executor(compile(Chosen)) as executor:
         np.testing.assert_array_equal(executor.run({"x": x})["output"], x[x > 0])
