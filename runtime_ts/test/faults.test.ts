@@ -1,5 +1,6 @@
 /** @file What goes wrong outside: lost devices and rebuilt models, memory that runs out, no WebGPU. */
 import assert from "node:assert/strict";
+import { truncateSync } from "node:fs";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { loadModel, type CpuTensor, type ModelObject } from "../src/index.ts";
@@ -154,8 +155,8 @@ describe("without WebGPU", () => {
 
 describe("in Chromium", () => {
   const browser = sharedBrowser();
-  const open = async (folder = FIXTURE): Promise<Site> =>
-    serve({ "/": join(ROOT, "test/site"), "/dist/": join(ROOT, "dist"), "/model/": folder }, {});
+  const open = async (folder = FIXTURE, other = FIXTURE): Promise<Site> => serve(
+    { "/": join(ROOT, "test/site"), "/dist/": join(ROOT, "dist"), "/model/": folder, "/other/": other }, {});
 
   // Runs in the page: `tvm` is the runtime.
   const LOAD = `(async () => {
@@ -185,6 +186,31 @@ describe("in Chromium", () => {
     await session.send("Browser.crashGpuProcess" as never).catch(() => undefined);
     assert.equal(await page.evaluate("lost.then(({ reason }) => reason)"), "unknown");
     assert.deepEqual(await page.evaluate("under"), [String([...Y]), "DeviceLostError"]);
+    assert.deepEqual(await page.evaluate(RUN), [...Y]);
+    await page.close();
+    site.close();
+  });
+
+  test("parameters that the driver has no memory for are an OutOfMemoryError; another model goes on", async (t) => {
+    const bytes = 2 ** 30; // more than SwiftShader ever gives at a time, and less than its limits allow
+    const large = await alteredPackage(({ files }: { files: { path: string; bytes: number }[] }, folder) => {
+      const params = files.find(({ path }) => path === "params-0.bin")!;
+      params.bytes = bytes;
+      truncateSync(join(folder, params.path), bytes);
+    }, { rehash: false });
+    const site = await open(FIXTURE, large);
+    const { page } = await openPage(await browser(), `${site.url}blank.html`);
+    await page.evaluate(LOAD);
+    if (await page.evaluate(`model.device.adapterInfo.architecture !== "swiftshader"`)) {
+      t.skip("how much memory this driver gives is not known");
+      return;
+    }
+    const message = await page.evaluate<string>(
+      `tvm.loadModel("/other/").catch(({ name, message }) => name + ": " + message)`);
+    assert.match(message, /^OutOfMemoryError: making room for params-0\.bin: .*OUT_OF_DEVICE_MEMORY/);
+    assert.ok(!site.asked.includes("/other/params-0.bin"));
+    assert.deepEqual(await page.evaluate(RUN), [...Y]);
+    await page.evaluate(LOAD); // and so does the next
     assert.deepEqual(await page.evaluate(RUN), [...Y]);
     await page.close();
     site.close();
