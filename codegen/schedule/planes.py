@@ -153,6 +153,8 @@ def _apart(
         return tvm.tirx.if_then_else(node.args[0], _reads(node.args[1], held)[0], node.args[2])
 
     plain = tvm_ffi.structural_map(value, (tvm.ir.Call, guarded), order="pre")
+    if works and len(works) != len(_reads(plain, held)):
+        raise NotApplicable("only some of a window's elements are guarded")
     work = works[0] if works else _reads(value, held)[0]
     places = [list(read.indices) for read in _reads(work, held)]
     names = {theirs: ours for theirs, ours in zip(places[0], main.body.indices) if isinstance(theirs, tirx.Var)}

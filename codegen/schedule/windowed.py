@@ -129,12 +129,14 @@ def reduced(block: s_tir.SBlock, place: Mapping[tirx.Expr, tirx.Expr]) -> tirx.E
     if any(it.var not in values for it in block.iter_vars if it not in window and not _is_one(it)):
         raise NotApplicable("results at computed places")
     values |= {it.var: i64(0) for it in block.iter_vars if _is_one(it)}
-    total = start.value
+    total, simplify = start.value, tvm.sym.Analyzer().simplify
     for step in steps:
         at = {**values, **{it.var: i64(i) for it, i in zip(window, step)}}
 
         def load(node: tvm.ir.TensorLoad, total: tirx.Expr = total) -> tirx.Expr:
-            return total if node.source.same_as(store.buffer) else node
+            if node.source.same_as(store.buffer):
+                return total
+            return tirx.BufferLoad(node.source, [simplify(index) for index in node.indices])
 
         total = tvm_ffi.structural_map(substitute(store.value, at), (tvm.ir.TensorLoad, load))
     return total

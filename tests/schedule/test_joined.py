@@ -85,7 +85,7 @@ ROWS_POOL = Net(10, 8, 8, 12, (2, 2), 2, (0, 0, 0, 0), work="max", images=2)
 ROWS_DILATED = Net(8, 11, 12, 16, (3, 3), 1, (2, 2, 2, 2), 2)
 RUNS = [ROWS, ROWS_STRIDE, ROWS_OPEN, ROWS_POOL, ROWS_DILATED]
 # And any.
-ODD = Net(10, 9, 11, 18, (3, 3), 2, (0, 1, 1, 2), images=3)
+ODD = Net(10, 9, 11, 18, (3, 3), 3, (0, 1, 1, 2), images=3)
 VALID = Net(11, 10, 10, 13, (3, 5), 1, (0, 0, 0, 0), work="none")
 POOL = Net(10, 9, 9, 12, (3, 3), 2, (1, 1, 1, 1), work="max")
 
