@@ -5,6 +5,7 @@ import { DisposedError, InputError, UnsupportedError } from "./errors.ts";
 import type { Value } from "./host.ts";
 import type { Entry } from "./manifest.ts";
 import { renamed } from "./plan.ts";
+import type { Lease } from "./recordings.ts";
 import type { Runner } from "./run.ts";
 import type { Argument, GpuTensor } from "./tensor.ts";
 
@@ -48,6 +49,8 @@ export class Binding implements Bound {
   readonly #targets: number[] = [];
   /** All handles of its own. */
   readonly #pins: number[] = [];
+  /** The results of its first recording that runs leave where they are. */
+  readonly #leases: Lease[] = [];
   #call: Call | undefined;
   #disposed = false;
 
@@ -83,6 +86,7 @@ export class Binding implements Bound {
     this.#disposed = true;
     if (this.#runner.destroyed) return;
     for (const handle of this.#pins) this.#runner.session.buffers.release(handle);
+    for (const lease of this.#leases) this.#runner.recordings.letGo(lease);
   }
 
   #input(arg: Argument): Value {
@@ -120,14 +124,17 @@ export class Binding implements Bound {
     const lists = host.trace.lists;
     if (done) {
       if (simple) results.forEach((value, i) => { this.#direct(value, i, names, copies); });
-      for (const value of results) if ("object" in value && value.object !== 0) host.release(value.object);
+      for (const value of results) {
+        const held = this.#leases.some(({ object }) => "object" in value && value.object === object);
+        if ("object" in value && value.object !== 0 && !held) host.release(value.object);
+      }
     }
     if (!simple) {
       recordings.clear();
       throw new UnsupportedError(`entry "${this.#entry.name}" gives objects, or looks at data on its way: run it`);
     }
     const bound = lists.map((list) => renamed(list, commands.kernels, names));
-    const passing = recordings.passing(bound, this.#inputs, []);
+    const passing = recordings.passing(bound, this.#inputs, this.#leases);
     passing.push(...copies.map(({ from }) => from).filter((handle) => buffers.get(handle).owner === "model"));
     recordings.check(); // the call may have freed buffers
     return { version: recordings.version, lists: bound, copies, passing };
@@ -141,6 +148,13 @@ export class Binding implements Bound {
     const { handle, offset, dtype, shape } = value;
     const bytes = product(shape) * dtypeInfo(dtype).bytes;
     const block = buffers.get(handle);
+    if (this.#targets[i] === undefined && !this.#given[name] && recordings.owned(value) && offset === 0 &&
+        !this.#targets.includes(handle)) {
+      const lease = { handle, object: value.object, held: false, kept: false };
+      recordings.hold(lease);
+      this.#leases.push(lease);
+      this.#targets[i] = handle;
+    }
     this.#targets[i] ??= this.#target(name, bytes, block.bytes);
     const target = this.#targets[i];
     const { buffer, size } = buffers.get(target);

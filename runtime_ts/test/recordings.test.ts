@@ -185,6 +185,29 @@ describe("a binding", () => {
     counter.dispose();
   });
 
+  test("leaves results where a run would, unless buffers are given, and nobody else writes there", async () => {
+    const x = input(300);
+    const run = async (first: number): Promise<unknown> =>
+      (await model.run({ x: { data: biased(first, 300, 0), shape: [300, 4] } }))["y"]!.data;
+    await run(1);
+    const make = model.device.createBuffer.bind(model.device);
+    let made = 0;
+    model.device.createBuffer = (descriptor) => {
+      made++;
+      return make(descriptor);
+    };
+    const binding = await model.bind({ x });
+    model.device.createBuffer = make;
+    assert.equal(made, 2, "one for each result, as in a run");
+    model.device.queue.writeBuffer(x.buffer, 0, biased(5, 300, 0));
+    binding.run();
+    assert.deepEqual(await run(7), biased(7, 300, 1));
+    const { y } = binding.outputs;
+    assert.deepEqual(await read(y!), biased(5, 300, 1));
+    binding.dispose();
+    assert.deepEqual(await run(9), biased(9, 300, 1));
+  });
+
   test("says what can't be bound", async () => {
     const x = input(2);
     const refuse = (message: RegExp, name: string, ...args: Parameters<Model["bind"]>): Promise<void> =>
