@@ -27,35 +27,41 @@ def _ordered(func: relax.Function) -> relax.Function:
         return func
     if not any(isinstance(binding, relax.MatchCast) for block in body.blocks for binding in block.bindings):
         return func
-    blocks = [type(block)(_in_order(list(block.bindings))) for block in body.blocks]
+    given = {symbol for param in func.params for symbol in _variables(param.ty)}
+    blocks = [type(block)(_in_order(list(block.bindings), given)) for block in body.blocks]
     return relax.Function(func.params, relax.SeqExpr(blocks, body.body), func.ret_ty, func.is_pure, func.attrs)
 
 
-def _in_order(bindings: list[relax.Binding]) -> list[relax.Binding]:
-    """The same, each behind what it needs and otherwise in the order in which they stand."""
+def _in_order(bindings: list[relax.Binding], given: set[tvm.ir.Var]) -> list[relax.Binding]:
+    """The same, each behind what it needs and otherwise in the order in which they stand.
+
+    Symbols that are `given` have their values already: a `match_cast` only compares with these.
+    """
     makers: dict[tvm.ir.Var, int] = {}
     for place, binding in enumerate(bindings):
         makers[binding.var] = place
         if isinstance(binding, relax.MatchCast):
             for symbol in _variables(binding.ty):
-                makers.setdefault(symbol, place)
-    ordered: list[relax.Binding] = []
+                if symbol not in given:
+                    makers.setdefault(symbol, place)
+    ordered: dict[int, relax.Binding] = {}
     met: set[int] = set()
 
-    def put(place: int) -> None:
+    def put(place: int) -> bool:
+        """Whether the binding, with all that it needs before it, could be put behind the others."""
         if place in met:
-            return
+            return place in ordered
         met.add(place)
         binding = bindings[place]
         own = [] if isinstance(binding, relax.MatchCast) else _variables(binding.var.ty)
-        for needed in (*_variables(binding.value), *own):
-            if needed in makers:
-                put(makers[needed])
-        ordered.append(binding)
+        needs = {makers[needed] for needed in (*_variables(binding.value), *own) if needed in makers}
+        if not all(put(needed) for needed in sorted(needs)):
+            return False
+        ordered[place] = binding
+        return True
 
-    for place in range(len(bindings)):
-        put(place)
-    return ordered
+    fits = len(makers) > len(bindings) and all(put(place) for place in range(len(bindings)))
+    return list(ordered.values()) if fits else bindings
 
 
 def _variables(value: object) -> list[tvm.ir.Var]:
