@@ -61,6 +61,8 @@ export async function warmRuns(
       if (inputs === undefined) break;
       try {
         await warmRun(model, inputs, entry.name, signal, rehearse);
+        const pixels = pixelsFor(entry);
+        if (pixels) await model.run({ ...inputs, ...pixels }, { entry: entry.name, rehearse });
       } catch (error) {
         // An input that is refused does no harm.
         if (signal.aborted || host.broken || error instanceof DeviceLostError) throw error;
@@ -82,6 +84,13 @@ async function warmRun(
     });
     signal.throwIfAborted();
   }
+}
+
+/** For inputs that images are meant for: what makes tensors of these has pipelines, too. */
+function pixelsFor({ inputs }: Entry): Inputs | undefined {
+  const names = inputs.flatMap((port) => (port.kind === "tensor" && port.image ? [port.name] : []));
+  const pixel = { data: new Uint8Array(4), width: 1, height: 1 };
+  return names.length > 0 ? Object.fromEntries(names.map((name) => [name, pixel])) : undefined;
 }
 
 /** Of an entry that makes objects there would be some that nobody asked for. */

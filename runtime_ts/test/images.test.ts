@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { loadModel, type Entry, type ImageOptions, type Model, type RawImage } from "../src/index.ts";
-import { alteredPackage, cleanUp, gpu, rejects } from "./support.ts";
+import { adapter, alteredPackage, cleanUp, gpu, rejects } from "./support.ts";
 
 /** 7 x 6 pixels, and what Pillow 12 makes of them (Image.resize, BILINEAR) at 3 x 2 and, its first row, at 9 x 8. */
 const SAMPLE = image(7, 6, [
@@ -189,3 +189,24 @@ function fromHalf(bits: number): number {
   const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
   return bits >> 15 ? -size : size;
 }
+
+test("where the package says that images come, nothing is compiled when they do", async () => {
+  const folder = await alteredPackage((manifest) => {
+    const entry = (manifest.entries as Entry[]).find(({ name }) => name === "identity")!;
+    for (const port of [entry.inputs[0]!, entry.outputs[0]!]) Object.assign(port, { shape: ["batch", 3, 2, "width"] });
+    Object.assign(entry.inputs[0]!, { image: {} });
+  });
+  const device = await (await adapter()).requestDevice();
+  let compiled = 0;
+  const make = device.createComputePipeline.bind(device);
+  device.createComputePipeline = (descriptor) => {
+    compiled++;
+    return make(descriptor);
+  };
+  const model = await loadModel(folder, { device });
+  assert.equal(compiled, 2); // one resizes, one packs
+  await model.run({ x: SAMPLE }, { entry: "identity" });
+  assert.equal(compiled, 2);
+  model.dispose();
+  device.destroy();
+});
