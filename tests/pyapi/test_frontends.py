@@ -107,7 +107,7 @@ def test_files(tmp_path: Path) -> None:
             load(tmp_path / file)
     with pytest.raises(InputError, match=r"can't read .*none.onnx"):
         load(tmp_path / "none.onnx")
-    with pytest.raises(InputError, match=r"don't know what kind of model .* no such file; known are"):
+    with pytest.raises(InputError, match=r"don't know what kind of model .* no such file \(weights; .*known are"):
         load("weights.safetensors")
     with pytest.raises(InputError, match=r"can't compile a builtins.dict; known are"):
         load({})
