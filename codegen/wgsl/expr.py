@@ -53,6 +53,8 @@ def binary(operator: str, a: Expr, b: Expr) -> Expr:
     """``a operator b``."""
     prec, left, right = OPERATORS[operator]
     chained = a.operator == operator and operator in ("&", "|", "^")
+    if operator == "<" and b.operator == ">>":  # WGSL reads `a < b >> c` as a template's list
+        right = PRIMARY
     text = f"{a.text if chained else a.at(left)} {operator} {b.at(right)}"
     return Expr(text, prec, a.reads | b.reads, a.const and b.const, operator)
 

@@ -46,3 +46,10 @@ def test_integers() -> None:
     assert expr.integer(0x80000000, types.I32).text == "i32(-2147483648)"
     assert expr.integer(0xFFFFFFFF, types.I32).text == "-1i"
     assert expr.integer(0xFFFFFFFF, types.U32).text == "4294967295u"
+
+
+def test_no_comparison_reads_as_a_template() -> None:
+    """`i < n >> 2u` would: WGSL looks for a list of template parameters between `<` and `>`."""
+    i, n, two = expr.Expr("i"), expr.Expr("n"), expr.Expr("2u")
+    assert expr.binary("<", i, expr.binary(">>", n, two)).text == "i < (n >> 2u)"
+    assert expr.binary("<=", i, expr.binary(">>", n, two)).text == "i <= n >> 2u"
