@@ -14,6 +14,7 @@ export default function engine(variant) {
     name: "bare-webgpu",
     async load(work, ctx) {
       const loaded = await base.load(work, ctx);
+      await loaded.run(); // the first one binds, which launches, too
       return { ...loaded, run: bareLoop(loaded.device, await record(loaded.device, loaded.run)) };
     },
   };
