@@ -48,7 +48,7 @@ RUN_SH = """#!/bin/bash
 # bash run.sh OUT [options of bench.peers.cells]. Needs NumPy, and PyTorch for the native side.
 set -e
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"; out="${1:?usage: run.sh OUT}"; shift; mkdir -p "$out"
-run="${PEERS_DIR:-$here/run}"; export PYTHONPATH="$here" __GL_SHADER_DISK_CACHE=0
+run="${PEERS_DIR:-$here/run}"; export PYTHONPATH="$here"
 [ -x "$run/node" ] || { mkdir -p "$run"; cat "$here"/parts/peers.tar.xz.* | xz -d | tar -C "$run" -xf -; }
 python3 -m bench.peers.weights "$run"/bench/extra/tvm_webgpu/*/*/
 python3 -m bench.peers.cells --bench="$run/bench" --node="$run/node" --out="$out/results.jsonl" "$@"
@@ -78,8 +78,8 @@ def make_pack(folder: Path, pack: Path) -> None:
 
 
 def environment(gpu: str) -> dict[str, str]:
-    """The environment in which Dawn in Node finds the GPU. First results are from nothing: drivers keep no shaders."""
-    result = {**os.environ, "__GL_SHADER_DISK_CACHE": "0", "MESA_SHADER_CACHE_DISABLE": "true"}
+    """The environment in which Dawn in Node finds the GPU."""
+    result = dict(os.environ)
     if gpu == "swiftshader":
         result["VK_DRIVER_FILES"] = SWIFTSHADER
     elif gpu == "lavapipe":

@@ -25,9 +25,11 @@ def run_cell(bench: Path, node: str, engine: str, work: str, options: Row) -> Ro
     """One engine on one work in a process of its own; a row with `error` if it failed."""
     command = [node, "node-one.mjs", engine, work, json.dumps(options)]
     failed: Row = {"engine": engine, "workload": work, "env": "node-dawn"}
-    environment = {"XDG_RUNTIME_DIR": "/tmp", **os.environ}
     limit = options["limit"] / 1e3 * 3
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as shaders:
+        # First results are from nothing: what the driver keeps of shaders begins empty, for NVIDIA's and Mesa's.
+        caches = dict.fromkeys(("__GL_SHADER_DISK_CACHE_PATH", "MESA_SHADER_CACHE_DIR"), shaders)
+        environment = {"XDG_RUNTIME_DIR": "/tmp", **os.environ, **caches}
         process = subprocess.Popen(
             command,
             cwd=bench,
