@@ -21,7 +21,7 @@ from tvm.tirx.analysis import undefined_vars
 from .axis import Axis
 from .blocks import NotApplicable
 from .builder import Kernel, i64
-from .nest import Nest, loads_of, nests_of, offset_of, reads_in_place, substitute
+from .nest import Nest, instead_of_reads, is_one, loads_of, nests_of, offset_of, reads_in_place, substitute
 from .product import Operand, Product, direction, vector_store
 
 Values = dict[tirx.Var, tirx.Expr]
@@ -50,7 +50,7 @@ def recognise(func: tirx.PrimFunc) -> Parts:
     weight, v = _value_factors(last, raw)
     s, y, x = _axes(last, weight, v)
     k = Axis(_wide(last.reduced))
-    everything = {var: i64(0) for var, size in last.spatial.iterators if _is_one(size)}
+    everything = {var: i64(0) for var, size in last.spatial.iterators if is_one(size)}
     keys = [var for var, _ in last.reduced.iterators]
 
     # All nests in terms of the last one's iterators.
@@ -84,12 +84,8 @@ def recognise(func: tirx.PrimFunc) -> Parts:
     return Parts(scores, result, raw, score, kept)
 
 
-def _is_one(size: tirx.Expr) -> bool:
-    return isinstance(size, tirx.IntImm) and int(size) == 1
-
-
 def _wide(axis: Axis) -> tuple[tuple[tirx.Var, tirx.Expr], ...]:
-    return tuple((v, e) for v, e in axis.iterators if not _is_one(e))
+    return tuple((v, e) for v, e in axis.iterators if not is_one(e))
 
 
 def _bare(expr: tirx.Expr) -> tirx.Expr:
@@ -157,7 +153,7 @@ def _only_load(expr: tirx.Expr, buffer: tirx.Buffer, ones: Values) -> list[tirx.
 
 def _mapped(nest: Nest, places: list[tirx.Expr], keys: list[tirx.Var]) -> Values:
     """The nest's iterators in terms of its reader's, which reads its result at `places`."""
-    values: Values = {var: i64(0) for var, size in nest.spatial.iterators if _is_one(size)}
+    values: Values = {var: i64(0) for var, size in nest.spatial.iterators if is_one(size)}
     for mine, theirs in zip(nest.store.indices, places, strict=True):
         if isinstance(mine, tirx.Var):
             values.setdefault(mine, theirs)
@@ -211,10 +207,7 @@ def _store(
         raise NotApplicable("the result is not read in place")
 
     def value(result: tirx.Expr) -> tirx.Expr:
-        def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
-            return result if node.source.same_as(held.buffer) else node
-
-        changed = tvm_ffi.structural_map(behind.store.value, (tvm.ir.TensorLoad, load))
+        changed = instead_of_reads(behind.store.value, held.buffer, result)
         return substitute(substitute(changed, mapping), ones)
 
     indices = tuple(substitute(substitute(i, mapping), ones) for i in behind.store.indices)

@@ -72,3 +72,16 @@ def inline_injective(sch: s_tir.Schedule, blocks: Iterable[SBlockRV]) -> list[SB
                 remaining.remove(block)
                 changed = True
     return remaining
+
+
+def two_reductions(func: tirx.PrimFunc) -> tuple[s_tir.Schedule, SBlockRV, SBlockRV, SBlockRV | None]:
+    """A function that is two reductions and at most one block of elementwise work behind them.
+
+    Raises NotApplicable where it is anything else.
+    """
+    sch, blocks = open_schedule(func)
+    blocks = inline_injective(sch, blocks)
+    letters = [kinds(sch, block) for block in blocks]
+    if not 2 <= len(blocks) <= 3 or not all("R" in sort for sort in letters[:2]) or "R" in "".join(letters[2:]):
+        raise NotApplicable("not two reductions and elementwise work")
+    return sch, blocks[0], blocks[1], blocks[2] if len(blocks) == 3 else None

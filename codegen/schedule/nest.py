@@ -97,7 +97,7 @@ def reads_in_place(nest: Nest, buffer: tirx.Buffer, writer: Nest) -> dict[tirx.V
     if written is None:
         return None
     own = {var for var, _ in nest.spatial.iterators}
-    single = {var for var, size in nest.spatial.iterators if _is_one(size)}
+    single = {var for var, size in nest.spatial.iterators if is_one(size)}
     mapping: dict[tirx.Var, tirx.Expr] = {var: i64(0) for var in single}
     found = False
     for load in loads_of(nest.store.value):
@@ -123,7 +123,8 @@ def _store_indices(nest: Nest, buffer: tirx.Buffer) -> tuple[tirx.Expr, ...] | N
     return next(iter(places)) if len(places) == 1 else None
 
 
-def _is_one(expr: tirx.Expr) -> bool:
+def is_one(expr: tirx.Expr) -> bool:
+    """Whether an extent is known to be 1."""
     return isinstance(expr, tirx.IntImm) and int(expr) == 1
 
 
@@ -137,6 +138,20 @@ def loads_of(expr: tirx.Expr) -> list[tvm.ir.TensorLoad]:
     found: list[tvm.ir.TensorLoad] = []
     tvm_ffi.structural_walk(expr, (tvm.ir.TensorLoad, found.append), order="post")
     return found
+
+
+def reads_of(expr: tirx.Expr, buffer: tirx.Buffer) -> list[tvm.ir.TensorLoad]:
+    """The loads of one buffer inside an expression."""
+    return [node for node in loads_of(expr) if node.source.same_as(buffer)]
+
+
+def instead_of_reads(expr: tirx.Expr, buffer: tirx.Buffer, value: tirx.Expr) -> tirx.Expr:
+    """The expression with `value` in place of whatever it loads of a buffer."""
+
+    def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
+        return value if node.source.same_as(buffer) else node
+
+    return tvm_ffi.structural_map(expr, (tvm.ir.TensorLoad, load))
 
 
 def uses(expr: tirx.Expr, var: tirx.Var) -> bool:

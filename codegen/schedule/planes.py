@@ -18,11 +18,11 @@ from tvm.tirx.analysis import undefined_vars
 
 from . import gemm
 from .axis import Axis, ceil_div, divides, number, wide
-from .blocks import NotApplicable, inline_injective, kinds, open_schedule
+from .blocks import NotApplicable, two_reductions
 from .builder import i64
 from .gemm import Tile
 from .limits import DEFAULT_WORKGROUP_BYTES, Limits
-from .nest import flatten, loads_of, offset_of, substitute
+from .nest import flatten, instead_of_reads, offset_of, reads_of, substitute
 from .product import VECTOR, Product, stored, sums_of
 from .source import result
 from .typical import typical
@@ -112,29 +112,21 @@ def write(planes: Planes, tile: Tile, limits: Limits) -> tirx.PrimFunc:
 def recognise(func: tirx.PrimFunc) -> Planes:
     """Raises NotApplicable where the function is not a product, a reduction over small windows of its results, and
     elementwise work."""
-    sch, blocks = open_schedule(func)
-    blocks = inline_injective(sch, blocks)
-    letters = [kinds(sch, block) for block in blocks]
-    if not 2 <= len(blocks) <= 3 or not all("R" in sort for sort in letters[:2]) or "R" in "".join(letters[2:]):
-        raise NotApplicable("not a product, windows and elementwise work")
-    main, window = sch.get(blocks[0]), sch.get(blocks[1])
+    sch, first, second, behind = two_reductions(func)
+    main, window = sch.get(first), sch.get(second)
     if not isinstance(main.body, tirx.BufferStore):
         raise NotApplicable("not one result")
     held = main.body.buffer
     if {str(held.dtype), str(window.writes[0].source.dtype)} != {"float32"}:
         raise NotApplicable("not float32")
-    buffer, indices, finish = stored(sch, blocks[1], blocks[2] if len(blocks) == 3 else None)
+    buffer, indices, finish = stored(sch, second, behind)
     spatial = [it for it in window.iter_vars if it.iter_type == tirx.IterVar.DataPar]
     value, term = _apart(reduced(window, {it.var: it.var for it in spatial}), main, {it.var for it in spatial})
     product = sums_of(func, main, (held, tuple(main.body.indices), term))
     places = {index: i for i, index in enumerate(main.body.indices) if isinstance(index, tirx.Var)}
-    outer = _outer(product, _reads(value, held), places)
+    outer = _outer(product, reads_of(value, held), places)
     inner = Axis.of([it for it in spatial if it.var not in outer])
     return Planes(product, held, places, value, inner, outer, buffer, indices, finish)
-
-
-def _reads(expr: tirx.Expr, held: tirx.Buffer) -> list[tvm.ir.TensorLoad]:
-    return [node for node in loads_of(expr) if node.source.same_as(held)]
 
 
 def _apart(
@@ -147,25 +139,24 @@ def _apart(
     held, works = main.body.buffer, []
 
     def guarded(node: tvm.ir.Call) -> tirx.Expr:
-        if not (isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else" and _reads(node.args[1], held)):
+        if not (
+            isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else" and reads_of(node.args[1], held)
+        ):
             return node
         works.append(node.args[1])
-        return tvm.tirx.if_then_else(node.args[0], _reads(node.args[1], held)[0], node.args[2])
+        return tvm.tirx.if_then_else(node.args[0], reads_of(node.args[1], held)[0], node.args[2])
 
     plain = tvm_ffi.structural_map(value, (tvm.ir.Call, guarded), order="pre")
-    if works and len(works) != len(_reads(plain, held)):
+    if works and len(works) != len(reads_of(plain, held)):
         raise NotApplicable("only some of a window's elements are guarded")
-    work = works[0] if works else _reads(value, held)[0]
-    places = [list(read.indices) for read in _reads(work, held)]
+    work = works[0] if works else reads_of(value, held)[0]
+    places = [list(read.indices) for read in reads_of(work, held)]
     names = {theirs: ours for theirs, ours in zip(places[0], main.body.indices) if isinstance(theirs, tirx.Var)}
     if not all(tvm_ffi.structural_equal(place, places[0]) for place in places):
         raise NotApplicable("a result is read at two places")
 
     def term(total: tirx.Expr) -> tirx.Expr:
-        def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
-            return total if node.source.same_as(held) else node
-
-        return substitute(tvm_ffi.structural_map(work, (tvm.ir.TensorLoad, load)), names)
+        return substitute(instead_of_reads(work, held, total), names)
 
     if own & set(undefined_vars(term(tirx.const(0, str(held.dtype))))):
         raise NotApplicable("work that depends on the place in a window")

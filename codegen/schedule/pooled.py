@@ -18,11 +18,11 @@ from tvm import s_tir, tirx
 
 from . import gemm
 from .axis import divides
-from .blocks import PRIMITIVE_ERRORS, NotApplicable, inline_injective, kinds, open_schedule
+from .blocks import PRIMITIVE_ERRORS, NotApplicable, inline_injective, kinds, open_schedule, two_reductions
 from .builder import Kernel, i64
 from .gemm import Tile
 from .limits import Limits
-from .nest import flatten, loads_of, offset_of, substitute
+from .nest import flatten, instead_of_reads, is_one, loads_of, offset_of, substitute
 from .product import VECTOR, Product, stored, sums_of
 from .product import recognise as recognise_product
 from .source import result
@@ -82,31 +82,23 @@ def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
 
 def recognise(func: tirx.PrimFunc) -> Pooled:
     """Raises NotApplicable where the function is not a float32 product, its sum, and elementwise work."""
-    sch, blocks = open_schedule(func)
-    blocks = inline_injective(sch, blocks)
-    letters = [kinds(sch, block) for block in blocks]
-    if not 2 <= len(blocks) <= 3 or not all("R" in sort for sort in letters[:2]) or "R" in "".join(letters[2:]):
-        raise NotApplicable("not a product, a sum and elementwise work")
-    main, total = sch.get(blocks[0]), sch.get(blocks[1])
+    sch, first, second, behind = two_reductions(func)
+    main, total = sch.get(first), sch.get(second)
     if not isinstance(main.body, tirx.BufferStore):
         raise NotApplicable("not one result")
     term, iterators = _summed(main, total)
-    buffer, indices, finish = stored(sch, blocks[1], blocks[2] if len(blocks) == 3 else None)
+    buffer, indices, finish = stored(sch, second, behind)
     kept, summed = (
-        {iterators[it.var] for it in total.iter_vars if it.iter_type == kind and not _is_one(it.dom.extent)}
+        {iterators[it.var] for it in total.iter_vars if it.iter_type == kind and not is_one(it.dom.extent)}
         for kind in (tirx.IterVar.DataPar, tirx.IterVar.CommReduce)
     )
     product = sums_of(func, main, (main.body.buffer, tuple(main.body.indices), term), kept)
-    if summed != {var for var, extent in product.x.iterators if not _is_one(extent)}:
+    if summed != {var for var, extent in product.x.iterators if not is_one(extent)}:
         raise NotApplicable("not all positions are summed")
     if {product.result_dtype, str(total.body.buffer.dtype)} != {"float32"}:
         raise NotApplicable("not float32")
     places = tuple(substitute(i, iterators) for i in indices)
     return Pooled(product, buffer, places, lambda value: substitute(finish(value), iterators))
-
-
-def _is_one(extent: tirx.Expr) -> bool:
-    return isinstance(extent, tirx.IntImm) and int(extent) == 1
 
 
 def _summed(main: s_tir.SBlock, total: s_tir.SBlock) -> tuple[Callable[[tirx.Expr], tirx.Expr], dict]:
@@ -122,10 +114,7 @@ def _summed(main: s_tir.SBlock, total: s_tir.SBlock) -> tuple[Callable[[tirx.Exp
         raise NotApplicable("the sum is not over results")
 
     def value(result: tirx.Expr) -> tirx.Expr:
-        def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
-            return result if node.source.same_as(buffer) else node
-
-        return substitute(tvm_ffi.structural_map(term, (tvm.ir.TensorLoad, load)), iterators)
+        return substitute(instead_of_reads(term, buffer, result), iterators)
 
     return value, iterators
 

@@ -21,7 +21,7 @@ from tvm.tirx.analysis import undefined_vars
 from .axis import Axis, divides
 from .blocks import NotApplicable, inline_injective, kinds, open_schedule
 from .builder import Kernel, i64
-from .nest import loads_of, offset_of, substitute
+from .nest import instead_of_reads, is_one, loads_of, offset_of, substitute
 
 VECTOR = 4
 # An axis of fewer positions stays with its open batch: a tile would be mostly padding.
@@ -111,7 +111,7 @@ def sums_of(
     only_b = [it for it in spatial if it.var in in_b and it.var not in in_a]
     both = [it for it in spatial if it.var in in_a and it.var in in_b]
     neither = [it for it in spatial if it.var not in in_a and it.var not in in_b]
-    if any(not _is_one(it.dom.extent) for it in neither):
+    if any(not is_one(it.dom.extent) for it in neither):
         raise NotApplicable("an axis is in neither operand")
     if not reduced:
         raise NotApplicable("no reduction")
@@ -213,7 +213,7 @@ def _set_open_batch_apart(
     outer: list[tirx.IterVar] = []
 
     def settle(iters: list[tirx.IterVar]) -> list[tirx.IterVar]:
-        wide = [it for it in iters if not _is_one(it.dom.extent)]
+        wide = [it for it in iters if not is_one(it.dom.extent)]
         if len(wide) < 2 or isinstance(wide[0].dom.extent, tirx.IntImm):
             return iters
         inner = wide[1:]
@@ -225,10 +225,6 @@ def _set_open_batch_apart(
         return [it for it in iters if not it.same_as(wide[0])]
 
     return outer, settle(own_y), settle(own_x)
-
-
-def _is_one(expr: tirx.Expr) -> bool:
-    return isinstance(expr, tirx.IntImm) and int(expr) == 1
 
 
 def _main_and_epilogue(sch: s_tir.Schedule, blocks: list[SBlockRV]) -> tuple[SBlockRV, SBlockRV | None]:
@@ -263,7 +259,7 @@ def _factors(block: s_tir.SBlock) -> tuple[tirx.Expr, tirx.Expr, str]:
 
 def _contiguous_variable(output: tvm.ir.TensorRegion, spatial: list[tirx.IterVar]) -> tirx.Var:
     """The iterator behind the innermost output dimension that is longer than 1."""
-    wide = {it.var for it in spatial if not _is_one(it.dom.extent)}
+    wide = {it.var for it in spatial if not is_one(it.dom.extent)}
     for rng in reversed(output.region):
         used = [v for v in undefined_vars(rng.min) if v in wide]
         if used:
@@ -286,7 +282,7 @@ def stored(sch: s_tir.Schedule, main: SBlockRV, epilogue: SBlockRV | None) -> St
     own = {it.var: it.dom.extent for it in target.iter_vars}
     extents = {it.var: it.dom.extent for it in sch.get(main).iter_vars}
     same = tvm.sym.Analyzer().can_prove_equal
-    mapping: dict[tirx.Var, tirx.Expr] = {it.var: i64(0) for it in target.iter_vars if _is_one(it.dom.extent)}
+    mapping: dict[tirx.Var, tirx.Expr] = {it.var: i64(0) for it in target.iter_vars if is_one(it.dom.extent)}
     for node in reads:
         for theirs, ours in zip(node.indices, body.indices, strict=True):
             if isinstance(theirs, tirx.Var) and theirs in own:
@@ -301,16 +297,13 @@ def stored(sch: s_tir.Schedule, main: SBlockRV, epilogue: SBlockRV | None) -> St
         raise NotApplicable("the consumer broadcasts the result")
 
     def value(result: tirx.Expr) -> tirx.Expr:
-        def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
-            return result if node.source.same_as(body.buffer) else node
-
-        return substitute(tvm_ffi.structural_map(store.value, (tvm.ir.TensorLoad, load)), mapping)
+        return substitute(instead_of_reads(store.value, body.buffer, result), mapping)
 
     return store.buffer, tuple(substitute(i, mapping) for i in store.indices), value
 
 
 def _is_one_iter(block: s_tir.SBlock, var: tirx.Var) -> bool:
-    return any(it.var.same_as(var) and _is_one(it.dom.extent) for it in block.iter_vars)
+    return any(it.var.same_as(var) and is_one(it.dom.extent) for it in block.iter_vars)
 
 
 def direction(value: tirx.Expr, everything: tuple[Axis, ...], candidates: dict[str, Axis]) -> str | None:
@@ -361,7 +354,7 @@ def vector_store(
     target = tirx.BufferLoad(buffer, list(indices))
     if not runs_of_four(target, everything, x):
         return False
-    mine = {var for var, size in x.iterators if not _is_one(size)}
+    mine = {var for var, size in x.iterators if not is_one(size)}
     for node in loads_of(value(tirx.const(0, dtype))):
         uses = any(v in mine for i in node.indices for v in undefined_vars(i))
         if uses and not runs_of_four(node, everything, x):

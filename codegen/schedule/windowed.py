@@ -18,11 +18,11 @@ from tvm import s_tir, tirx
 
 from . import gemm
 from .axis import wide
-from .blocks import NotApplicable, inline_injective, kinds, open_schedule
+from .blocks import NotApplicable, two_reductions
 from .builder import i64
 from .gemm import Tile
 from .limits import Limits
-from .nest import loads_of, substitute, uses
+from .nest import instead_of_reads, is_one, loads_of, reads_of, substitute, uses
 from .overlapping import can_overlap
 from .product import Product, stored, sums_of
 from .table import Shape
@@ -72,13 +72,9 @@ def choose(func: tirx.PrimFunc, limits: Limits) -> tuple[Product, Tile]:
 
 def recognise(func: tirx.PrimFunc) -> Product:
     """Raises NotApplicable where the function is not a product of what one block with small windows gives."""
-    sch, blocks = open_schedule(func)
-    blocks = inline_injective(sch, blocks)
-    letters = [kinds(sch, block) for block in blocks]
-    if not 2 <= len(blocks) <= 3 or not all("R" in sort for sort in letters[:2]) or "R" in "".join(letters[2:]):
-        raise NotApplicable("not windows, a product and elementwise work")
-    window, main = sch.get(blocks[0]), sch.get(blocks[1])
-    store = stored(sch, blocks[1], blocks[2] if len(blocks) == 3 else None)
+    sch, first, second, behind = two_reductions(func)
+    window, main = sch.get(first), sch.get(second)
+    store = stored(sch, second, behind)
     product = sums_of(func, main, store, expand=_Expansion(window))
     if len(wide(product.k)) != 1:
         raise NotApplicable("each result of a window is used at several places")
@@ -95,18 +91,14 @@ class _Expansion:
         self.block, self.buffer = block, block.writes[0].source
 
     def __call__(self, factor: tirx.Expr) -> tirx.Expr:
-        reads = [node for node in loads_of(factor) if node.source.same_as(self.buffer)]
+        reads = reads_of(factor, self.buffer)
         if not reads:
             return factor
         if not all(tvm_ffi.structural_equal(node, reads[0]) for node in reads):
             raise NotApplicable("windows at several places")
         name = tirx.Var("window", reads[0].ty)
         value = reduced(self.block, dict(zip(self.block.body.indices, reads[0].indices, strict=True)))
-
-        def load(node: tvm.ir.TensorLoad) -> tirx.Expr:
-            return name if node.source.same_as(self.buffer) else node
-
-        return tirx.Let(name, value, tvm_ffi.structural_map(factor, (tvm.ir.TensorLoad, load)))
+        return tirx.Let(name, value, instead_of_reads(factor, self.buffer, name))
 
 
 def reduced(block: s_tir.SBlock, place: Mapping[tirx.Expr, tirx.Expr]) -> tirx.Expr:
@@ -126,9 +118,9 @@ def reduced(block: s_tir.SBlock, place: Mapping[tirx.Expr, tirx.Expr]) -> tirx.E
     if len(steps) > MAX_STEPS:
         raise NotApplicable("large windows")
     values = {index: at for index, at in place.items() if isinstance(index, tirx.Var)}
-    if any(it.var not in values for it in block.iter_vars if it not in window and not _is_one(it)):
+    if any(it.var not in values for it in block.iter_vars if it not in window and not is_one(it.dom.extent)):
         raise NotApplicable("results at computed places")
-    values |= {it.var: i64(0) for it in block.iter_vars if _is_one(it)}
+    values |= {it.var: i64(0) for it in block.iter_vars if is_one(it.dom.extent)}
     total, simplify = start.value, tvm.sym.Analyzer().simplify
     for step in steps:
         at = {**values, **{it.var: i64(i) for it, i in zip(window, step)}}
@@ -140,10 +132,6 @@ def reduced(block: s_tir.SBlock, place: Mapping[tirx.Expr, tirx.Expr]) -> tirx.E
 
         total = tvm_ffi.structural_map(substitute(store.value, at), (tvm.ir.TensorLoad, load))
     return total
-
-
-def _is_one(it: tirx.IterVar) -> bool:
-    return isinstance(it.dom.extent, tirx.IntImm) and int(it.dom.extent) == 1
 
 
 def _moves(block: s_tir.SBlock, step: tirx.Var) -> bool:
