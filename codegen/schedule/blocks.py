@@ -14,6 +14,9 @@ PRIMITIVE_ERRORS = (s_tir.ScheduleError, tvm.error.InternalError, ValueError, Ty
 
 Extent = int | tirx.Expr
 
+FLOATS = {"float32", "float16"}
+"""What may be between two reductions that become one kernel: sums are float32 in registers."""
+
 
 class NotApplicable(Exception):
     """The rule does not fit the function; the next rule is tried."""
@@ -75,7 +78,7 @@ def inline_injective(sch: s_tir.Schedule, blocks: Iterable[SBlockRV]) -> list[SB
 
 
 def two_reductions(func: tirx.PrimFunc) -> tuple[s_tir.Schedule, SBlockRV, SBlockRV, SBlockRV | None]:
-    """A function that is two reductions and at most one block of elementwise work behind them.
+    """A function that is two reductions of floats and at most one block of elementwise work behind them.
 
     Raises NotApplicable where it is anything else.
     """
@@ -84,4 +87,6 @@ def two_reductions(func: tirx.PrimFunc) -> tuple[s_tir.Schedule, SBlockRV, SBloc
     letters = [kinds(sch, block) for block in blocks]
     if not 2 <= len(blocks) <= 3 or not all("R" in sort for sort in letters[:2]) or "R" in "".join(letters[2:]):
         raise NotApplicable("not two reductions and elementwise work")
+    if not {str(sch.get(block).writes[0].source.dtype) for block in blocks[:2]} <= FLOATS:
+        raise NotApplicable("neither float32 nor float16")
     return sch, blocks[0], blocks[1], blocks[2] if len(blocks) == 3 else None

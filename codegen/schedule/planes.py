@@ -24,7 +24,7 @@ from .gemm import Tile
 from .limits import DEFAULT_WORKGROUP_BYTES, Limits
 from .nest import flatten, instead_of_reads, offset_of, reads_of, substitute
 from .product import VECTOR, Product, stored, sums_of
-from .source import result
+from .source import cast, result
 from .typical import typical
 from .windowed import reduced
 
@@ -35,6 +35,7 @@ Names = dict[tirx.Var, tirx.Expr]
 class Planes:
     """A product, whose results (after elementwise work) are in `held`, and the reduction over windows of them.
 
+    held: stands for what a workgroup keeps of them, and has their dtype.
     value: one result of the windows, with reads of `held`; inner: the iterators of the windows' results in a plane;
     outer: the others, in terms of the product's. places: which index of `held` each of the product's iterators is.
     finish: the elementwise work on what the windows give.
@@ -116,12 +117,9 @@ def recognise(func: tirx.PrimFunc) -> Planes:
     main, window = sch.get(first), sch.get(second)
     if not isinstance(main.body, tirx.BufferStore):
         raise NotApplicable("not one result")
-    held = main.body.buffer
-    if {str(held.dtype), str(window.writes[0].source.dtype)} != {"float32"}:
-        raise NotApplicable("not float32")
     buffer, indices, finish = stored(sch, second, behind)
     spatial = [it for it in window.iter_vars if it.iter_type == tirx.IterVar.DataPar]
-    value, term = _apart(reduced(window, {it.var: it.var for it in spatial}), main, {it.var for it in spatial})
+    value, held, term = _apart(reduced(window, {it.var: it.var for it in spatial}), main, {it.var for it in spatial})
     product = sums_of(func, main, (held, tuple(main.body.indices), term))
     places = {index: i for i, index in enumerate(main.body.indices) if isinstance(index, tirx.Var)}
     outer = _outer(product, reads_of(value, held), places)
@@ -131,36 +129,49 @@ def recognise(func: tirx.PrimFunc) -> Planes:
 
 def _apart(
     value: tirx.Expr, main: s_tir.SBlock, own: set[tirx.Var]
-) -> tuple[tirx.Expr, Callable[[tirx.Expr], tirx.Expr]]:
-    """What windows give, with plain reads of what `main` computes, and the elementwise work on one of these.
+) -> tuple[tirx.Expr, tirx.Buffer, Callable[[tirx.Expr], tirx.Expr]]:
+    """What windows give, with plain reads of a buffer of what becomes of `main`'s results; the buffer; and the
+    elementwise work on one of these results.
 
     The work is what padding guards: so it is done once for a result, not for each window that the result is in.
     """
-    held, works = main.body.buffer, []
+    results, works = main.body.buffer, []
+
+    def is_guarded(node: tvm.ir.Call) -> bool:
+        lazy = isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else"
+        return lazy and bool(reads_of(node.args[1], results))
+
+    def collect(node: tvm.ir.Call) -> None:
+        if is_guarded(node):
+            works.append(node.args[1])
+
+    tvm_ffi.structural_walk(value, (tvm.ir.Call, collect), order="pre")
+    work = works[0] if works else reads_of(value, results)[0]
+    held = tirx.decl_buffer(results.shape, work.ty.dtype, "held")
+
+    def read(node: tirx.Expr) -> tirx.Expr:
+        return tirx.BufferLoad(held, reads_of(node, results)[0].indices)
 
     def guarded(node: tvm.ir.Call) -> tirx.Expr:
-        if not (
-            isinstance(node.op, tvm.ir.Op) and node.op.name == "prim.if_then_else" and reads_of(node.args[1], held)
-        ):
-            return node
-        works.append(node.args[1])
-        return tvm.tirx.if_then_else(node.args[0], reads_of(node.args[1], held)[0], node.args[2])
+        return tvm.tirx.if_then_else(node.args[0], read(node.args[1]), node.args[2]) if is_guarded(node) else node
 
-    plain = tvm_ffi.structural_map(value, (tvm.ir.Call, guarded), order="pre")
-    if works and len(works) != len(reads_of(plain, held)):
+    def bare(node: tvm.ir.TensorLoad) -> tirx.Expr:
+        return read(node) if not works and node.source.same_as(results) else node
+
+    plain = tvm_ffi.structural_map(value, [(tvm.ir.Call, guarded), (tvm.ir.TensorLoad, bare)], order="pre")
+    if reads_of(plain, results):
         raise NotApplicable("only some of a window's elements are guarded")
-    work = works[0] if works else reads_of(value, held)[0]
-    places = [list(read.indices) for read in reads_of(work, held)]
+    places = [list(read.indices) for read in reads_of(work, results)]
     names = {theirs: ours for theirs, ours in zip(places[0], main.body.indices) if isinstance(theirs, tirx.Var)}
     if not all(tvm_ffi.structural_equal(place, places[0]) for place in places):
         raise NotApplicable("a result is read at two places")
 
     def term(total: tirx.Expr) -> tirx.Expr:
-        return substitute(instead_of_reads(work, held, total), names)
+        return substitute(instead_of_reads(work, results, total), names)
 
-    if own & set(undefined_vars(term(tirx.const(0, str(held.dtype))))):
+    if own & set(undefined_vars(term(tirx.const(0, str(results.dtype))))):
         raise NotApplicable("work that depends on the place in a window")
-    return plain, term
+    return plain, held, term
 
 
 def _outer(product: Product, reads: list[tvm.ir.TensorLoad], places: dict[tirx.Var, int]) -> Names:
@@ -203,12 +214,15 @@ class _Body(gemm.Body):
         y = self._within(self.first_y + row, product.y, self.tile.y)
         if product.vector_store and divides(self.tile.x, product.x.extent):
             with kernel.vectorized(VECTOR) as lane:
-                value = result(kernel, product, self.s, y, self.first_x + column + lane, kernel.load(sums, lane))
-                kernel.store(self.shared, at + lane, value)
+                self._hold_one(at + lane, y, self.first_x + column + lane, kernel.load(sums, lane))
             return
         for lane in range(VECTOR):
             x = self._within(self.first_x + column + lane, product.x, self.tile.x)
-            kernel.store(self.shared, at + lane, result(kernel, product, self.s, y, x, kernel.load(sums, lane)))
+            self._hold_one(at + lane, y, x, kernel.load(sums, lane))
+
+    def _hold_one(self, at: tirx.Expr, y: tirx.Expr, x: tirx.Expr, total: tirx.Expr) -> None:
+        value = result(self.kernel, self.product, self.s, y, x, total)
+        self.kernel.store(self.shared, at, cast(value, str(self.shared.dtype)))
 
     def _within(self, position: tirx.Expr, axis: Axis, tile: int) -> tirx.Expr:
         inside = position if divides(tile, axis.extent) else tvm.tirx.min(position, i64(axis.extent) - 1)
@@ -253,7 +267,7 @@ class _Body(gemm.Body):
             return kernel.simplify(row * self.tile.x + column)
 
         def read(node: tvm.ir.TensorLoad, at: tirx.Expr) -> tirx.Expr:
-            return kernel.hold("read", kernel.load(self.shared, at))
+            return kernel.hold("read", cast(kernel.load(self.shared, at), str(node.source.dtype)))
 
         def visit(node: tvm.ir.Call | tvm.ir.TensorLoad) -> tirx.Expr:
             if isinstance(node, tvm.ir.TensorLoad):

@@ -18,14 +18,14 @@ from tvm import s_tir, tirx
 
 from . import gemm
 from .axis import divides
-from .blocks import PRIMITIVE_ERRORS, NotApplicable, inline_injective, kinds, open_schedule, two_reductions
+from .blocks import FLOATS, PRIMITIVE_ERRORS, NotApplicable, inline_injective, kinds, open_schedule, two_reductions
 from .builder import Kernel, i64
 from .gemm import Tile
 from .limits import Limits
 from .nest import flatten, instead_of_reads, is_one, loads_of, offset_of, substitute
 from .product import VECTOR, Product, stored, sums_of
 from .product import recognise as recognise_product
-from .source import result
+from .source import cast, result
 
 # Few results, long sums: slices give each workgroup enough threads. 1280 rows of 320 take 7.6 us by the first (8.0 with
 # four slices; product and mean apart: 10.7), 1024 rows of 1024 14.9 by the second (17.3 by the first; apart: 15.0).
@@ -55,12 +55,12 @@ def can_pool(product: tirx.PrimFunc, pool: tirx.PrimFunc, limits: Limits) -> boo
     positions = math.prod(int(extent) for extent in extents)
     width = math.prod(int(e) for _, e in found.x.iterators[-len(extents) :] if isinstance(e, tirx.IntImm))
     fits = any(positions <= tile.x and tile.fits(found, limits) for tile in TILES)
-    return fits and positions == width and {found.result_dtype, str(pool.params[-1].dtype)} == {"float32"}
+    return fits and positions == width and {found.result_dtype, str(pool.params[-1].dtype)} <= FLOATS
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """A product, and where its sums along x go: `finish` is the elementwise work on a sum."""
+    """A product, and where its sums along x go: `finish` is the elementwise work on a sum, which is a float32."""
 
     product: Product
     store_buffer: tirx.Buffer
@@ -81,7 +81,7 @@ def schedule(func: tirx.PrimFunc, limits: Limits) -> tirx.PrimFunc:
 
 
 def recognise(func: tirx.PrimFunc) -> Pooled:
-    """Raises NotApplicable where the function is not a float32 product, its sum, and elementwise work."""
+    """Raises NotApplicable where the function is not a product of floats, its sum, and elementwise work."""
     sch, first, second, behind = two_reductions(func)
     main, total = sch.get(first), sch.get(second)
     if not isinstance(main.body, tirx.BufferStore):
@@ -95,10 +95,8 @@ def recognise(func: tirx.PrimFunc) -> Pooled:
     product = sums_of(func, main, (main.body.buffer, tuple(main.body.indices), term), kept)
     if summed != {var for var, extent in product.x.iterators if not is_one(extent)}:
         raise NotApplicable("not all positions are summed")
-    if {product.result_dtype, str(total.body.buffer.dtype)} != {"float32"}:
-        raise NotApplicable("not float32")
-    places = tuple(substitute(i, iterators) for i in indices)
-    return Pooled(product, buffer, places, lambda value: substitute(finish(value), iterators))
+    places, dtype = tuple(substitute(i, iterators) for i in indices), str(total.body.buffer.dtype)
+    return Pooled(product, buffer, places, lambda value: substitute(finish(cast(value, dtype)), iterators))
 
 
 def _summed(main: s_tir.SBlock, total: s_tir.SBlock) -> tuple[Callable[[tirx.Expr], tirx.Expr], dict]:
@@ -167,7 +165,7 @@ class _Body(gemm.Body):
                 x = kernel.let("x", self.first_x + self._column(j) + lane)
                 with kernel.when(x < i64(product.x.extent)):
                     value = result(kernel, product, self.s, y, x, kernel.load(held, lane))
-                    kernel.store(own, 0, kernel.load(own, 0) + value)
+                    kernel.store(own, 0, kernel.load(own, 0) + cast(value, "float32"))
 
     def _store_sum(self, y: tirx.Expr, parts: list[tirx.Expr]) -> None:
         kernel = self.kernel

@@ -19,7 +19,7 @@ from .blocks import PRIMITIVE_ERRORS, NotApplicable
 from .builder import Kernel, i64
 from .limits import Limits
 from .product import VECTOR, Product
-from .source import result
+from .source import cast, result
 from .straight import Straight
 
 THREADS = 64
@@ -97,7 +97,7 @@ def _write_pooled(found: pooled.Pooled) -> tirx.PrimFunc:
             for y, fits, held, total in zip(rows, inside, sums, totals):
                 with kernel.when(fits):
                     value = result(kernel, product, s, y, x, kernel.load(held, 0))
-                    kernel.store(total, 0, kernel.load(total, 0) + value)
+                    kernel.store(total, 0, kernel.load(total, 0) + cast(value, "float32"))
         for y, fits, total in zip(rows, inside, totals):
             with kernel.when(fits):
                 pooled.store_total(kernel, found, s, y, kernel.load(total, 0))

@@ -78,8 +78,6 @@ def recognise(func: tirx.PrimFunc) -> Product:
     product = sums_of(func, main, store, expand=_Expansion(window))
     if len(wide(product.k)) != 1:
         raise NotApplicable("each result of a window is used at several places")
-    if {product.result_dtype, str(window.body.buffer.dtype)} != {"float32"}:
-        raise NotApplicable("not float32")
     overlaps = can_overlap(product.operand_x, product.x, (product.s, product.y, product.k))
     return replace(product, operand_x=replace(product.operand_x, overlaps=overlaps))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,18 @@ Pool = Callable[[relax.Expr], relax.Expr]
 
 
 def network(
-    x: tuple[int, ...], channels: int, kernel: int, stride: int, pool: Pool, seen: bool = False
+    x: tuple[int, ...], channels: int, kernel: int, stride: int, pool: Pool, seen: bool = False, dtype: str = "float32"
 ) -> tvm.IRModule:
     """clip(conv2d(x) + bias), pooled, plus 1; `seen`: the convolution's result is an output, too."""
     bb = relax.BlockBuilder()
-    data = relax.Var("x", relax.TensorType(x, "float32"))
-    weight = RNG.standard_normal((channels, x[1], kernel, kernel)).astype("float32") / (kernel * x[1] ** 0.5)
+    data = relax.Var("x", relax.TensorType(x, dtype))
+    weight = (RNG.standard_normal((channels, x[1], kernel, kernel)) / (kernel * x[1] ** 0.5)).astype(dtype)
     with bb.function("main", [data]):
         with bb.dataflow():
             y = bb.emit(R.nn.conv2d(data, relax.const(weight), strides=stride, padding=kernel // 2))
-            y = bb.emit(R.add(y, relax.const(RNG.standard_normal((1, channels, 1, 1)).astype("float32"))))
+            y = bb.emit(R.add(y, relax.const(RNG.standard_normal((1, channels, 1, 1)).astype(dtype))))
             y = bb.emit(R.clip(y, 0, 6))
-            z = bb.emit_output(bb.emit(R.add(pool(y), relax.const(np.float32(1)))))
+            z = bb.emit_output(bb.emit(R.add(pool(y), relax.const(np.ones((), dtype)))))
             out = relax.Tuple([z, bb.emit_output(y)]) if seen else z
         bb.emit_func_output(out)
     return bb.get()
@@ -40,8 +40,10 @@ def mean(y: relax.Expr) -> relax.Expr:
     return R.mean(y, [2, 3], keepdims=True)
 
 
-def kernels_and_result(mod: tvm.IRModule, x: np.ndarray, folder: Path) -> tuple[int, np.ndarray]:
-    package = tvm_webgpu.compile(mod, cache=False)
+def kernels_and_result(
+    mod: tvm.IRModule, x: np.ndarray, folder: Path, features: Sequence[str] = ()
+) -> tuple[int, np.ndarray]:
+    package = tvm_webgpu.compile(mod, cache=False, features=features)
     package.save(folder)
     return len(package.kernels), next(iter(tvm_webgpu.load(folder).run({"x": x}).values()))
 
@@ -60,6 +62,15 @@ def test_one_kernel(shape: tuple[int, ...], channels: int, kernel: int, stride: 
     count, result = kernels_and_result(mod, x, tmp_path)
     assert count == 1
     np.testing.assert_allclose(result, evaluate(mod, [x]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("features", [(), ("start",)])
+def test_halves_are_added_up_in_float32(features: tuple[str, ...], tmp_path: Path) -> None:
+    mod = network((1, 40, 7, 7), 50, 1, 1, mean, dtype="float16")
+    x = RNG.standard_normal((1, 40, 7, 7)).astype("float16")
+    count, result = kernels_and_result(mod, x, tmp_path, features)
+    assert count == 1
+    np.testing.assert_allclose(result, evaluate(mod, [x]), rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize(

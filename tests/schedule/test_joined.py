@@ -13,8 +13,6 @@ from tvm_webgpu.codegen.schedule.blocks import NotApplicable
 
 from tests.schedule.check import assert_same
 
-F32 = "float32"
-
 
 class Net(NamedTuple):
     """A depthwise convolution (or, as `work`, a pool) and a 1x1 one; images: a number, or `open` for any."""
@@ -29,6 +27,9 @@ class Net(NamedTuple):
     dilation: int = 1
     work: str = "clip"
     images: int | str = 1
+    dtype: str = "float32"
+    sums: str | None = None
+    """dtype of the convolutions' sums, as of models that are compiled for mixed precision."""
 
 
 def _work(bb: relax.BlockBuilder, y: relax.Expr, bias: relax.Var, kind: str) -> relax.Expr:
@@ -42,7 +43,12 @@ def _windows(bb: relax.BlockBuilder, y: relax.Expr, net: Net, weight: relax.Var)
     options = {"strides": net.stride, "padding": net.padding, "dilation": net.dilation}
     if net.work == "max":
         return bb.emit(R.nn.max_pool2d(y, net.window, **options))
-    return bb.emit(R.nn.conv2d(y, weight, groups=net.channels, **options))
+    return _conv(bb, y, weight, net, groups=net.channels, **options)
+
+
+def _conv(bb: relax.BlockBuilder, y: relax.Expr, weight: relax.Var, net: Net, **options: object) -> relax.Expr:
+    y = bb.emit(R.nn.conv2d(y, weight, out_dtype=net.sums or net.dtype, **options))
+    return bb.emit(R.astype(y, net.dtype)) if net.sums else y
 
 
 def function(net: Net, windows_first: bool) -> tvm.tirx.PrimFunc:
@@ -52,7 +58,7 @@ def function(net: Net, windows_first: bool) -> tvm.tirx.PrimFunc:
     first, last = (c, o) if windows_first else (o, c)
     shapes = [(images, first, net.height, net.width), (c, 1, *net.window), (first, 1, 1, last), (1, c, 1, 1)]
     shapes.append((1, last, 1, 1))
-    params = [relax.Var(f"x{i}", relax.TensorType(shape, F32)) for i, shape in enumerate(shapes)]
+    params = [relax.Var(f"x{i}", relax.TensorType(shape, net.dtype)) for i, shape in enumerate(shapes)]
     bb = relax.BlockBuilder()
     x, depthwise, pointwise, own, other = params
     kind = "clip" if net.work == "max" else net.work
@@ -60,9 +66,9 @@ def function(net: Net, windows_first: bool) -> tvm.tirx.PrimFunc:
         with bb.dataflow():
             if windows_first:
                 y = _work(bb, _windows(bb, x, net, depthwise), own, kind)
-                y = bb.emit(R.add(bb.emit(R.nn.conv2d(y, pointwise, kernel_layout="IHWO")), other))
+                y = bb.emit(R.add(_conv(bb, y, pointwise, net, kernel_layout="IHWO"), other))
             else:
-                y = _work(bb, bb.emit(R.nn.conv2d(x, pointwise, kernel_layout="IHWO")), own, kind)
+                y = _work(bb, _conv(bb, x, pointwise, net, kernel_layout="IHWO"), own, kind)
                 y = bb.emit(R.add(_windows(bb, y, net, depthwise), other))
             out = bb.emit_output(R.nn.relu(y))
         inner = bb.emit_func_output(out)
@@ -84,24 +90,28 @@ ROWS_OPEN = Net(12, 6, 8, 9, (5, 3), 1, (2, 1, 2, 1), work="silu", images="open"
 ROWS_POOL = Net(10, 8, 8, 12, (2, 2), 2, (0, 0, 0, 0), work="max", images=2)
 ROWS_DILATED = Net(8, 11, 12, 16, (3, 3), 1, (2, 2, 2, 2), 2)
 RUNS = [ROWS, ROWS_STRIDE, ROWS_OPEN, ROWS_POOL, ROWS_DILATED]
+HALF_ROWS, MIXED_ROWS = ROWS._replace(dtype="float16"), ROWS_STRIDE._replace(dtype="float16", sums="float32")
+HALF_RUNS = [HALF_ROWS, MIXED_ROWS, ROWS_OPEN._replace(dtype="float16")]
 # And any.
 ODD = Net(10, 9, 11, 18, (3, 3), 3, (0, 1, 1, 2), images=3)
 VALID = Net(11, 10, 10, 13, (3, 5), 1, (0, 0, 0, 0), work="none")
 POOL = Net(10, 9, 9, 12, (3, 3), 2, (1, 1, 1, 1), work="max")
+HALF = [net._replace(dtype="float16") for net in (ODD, VALID)]
+MIXED = [net._replace(dtype="float16", sums="float32") for net in (ODD, VALID, POOL)]
 
 
-@pytest.mark.parametrize("net", [ODD, VALID, POOL, ROWS_OPEN, ROWS_DILATED], ids=str)
+@pytest.mark.parametrize("net", [ODD, VALID, POOL, ROWS_OPEN, ROWS_DILATED, *HALF, *MIXED], ids=str)
 def test_windows_behind(net: Net) -> None:
     func = function(net, windows_first=False)
     found = planes.recognise(func)
     assert_same(func, planes.write(found, planes.tile_for(found.product, Limits()), Limits()))
 
 
-@pytest.mark.parametrize("net", [*RUNS, ODD], ids=str)
+@pytest.mark.parametrize("net", [*RUNS, ODD, *HALF_RUNS], ids=str)
 def test_windows_in_front(net: Net) -> None:
     func = function(net, windows_first=True)
     product = windowed.recognise(func)
-    assert product.operand_x.overlaps == (net in RUNS)
+    assert product.operand_x.overlaps == (net in [*RUNS, *HALF_RUNS])
     assert_same(func, gemm.write(product, gemm.Tile(16, 16, 8, 4, 4, 2), Limits()))
 
 
