@@ -67,7 +67,7 @@ def _node_can_run() -> bool:
         (["--input", "x"], "--input 'x' is not of the form NAME=FILE.npy"),
         (["--input", "z=x.npy"], "entry 'main' has no input 'z'; it has x"),
         (["--input", "x=none.npy"], "can't read none.npy for input 'x': No such file or directory"),
-        (["--input", "x=mlp.onnx"], "mlp.onnx for input 'x' is not a .npy file"),
+        (["--input", "x=mlp.onnx"], "mlp.onnx for input 'x' is not a .npy file of numbers"),
         (["--input", "x=wide.npy"], "input 'x' has shape [3, 9], the model takes float32[batch, 8]"),
         (["--input", "x=double.npy"], "input 'x' is float64, the model takes float32"),
         (["--input", "x=x.npy", "--output", "q=y.npy"], "entry 'main' has no tensor 'q' to write; it gives y"),

@@ -47,6 +47,8 @@ def test_onnx_shapes_can_be_given() -> None:
     assert signature(load(mlp(), shapes={"x": ("rows", 8)}))[1] == ["y: float32[rows, 3]"]
     with pytest.raises(InputError, match="no input named z; the model has x"):
         load(mlp(), shapes={"z": (1,)})
+    with pytest.raises(InputError, match="for input 'x' has 3 dimensions, the model's 2"):
+        load(mlp(), shapes={"x": (1, 5, 8)})
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (None, 1.0), (-0.5, None), (np.nan, 1.0)])

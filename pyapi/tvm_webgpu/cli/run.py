@@ -132,7 +132,7 @@ def _read_array(name: str, path: str) -> np.ndarray:
     except OSError as error:
         raise InputError(f"can't read {path} for input {name!r}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
-        raise InputError(f"{path} for input {name!r} is not a .npy file") from error
+        raise InputError(f"{path} for input {name!r} is not a .npy file of numbers") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} for input {name!r} is an archive of arrays; give a .npy file")
     return array

@@ -203,7 +203,7 @@ def load(model: ModelProto, options: ImportOptions) -> Model:
 
     graph = model.graph
     if not graph.node or not graph.output:
-        raise InputError("not an ONNX model: its graph has no nodes or no outputs")
+        raise InputError(f"{options.name or 'this'} is not an ONNX model: its graph has no nodes or no outputs")
     try:
         if model.ByteSize() < CHECKED_BYTES:
             onnx.checker.check_model(model)

@@ -72,10 +72,14 @@ def _set_shapes(graph: GraphProto, shapes: Mapping[str, Sequence[int | str]]) ->
         return
     del graph.value_info[:]
     for value in graph.input:
-        if value.name in shapes:
+        if (given := shapes.get(value.name)) is not None:
             dims = value.type.tensor_type.shape.dim
+            if value.type.tensor_type.HasField("shape") and len(given) != len(dims):
+                raise InputError(
+                    f"the shape given for input {value.name!r} has {len(given)} dimensions, the model's {len(dims)}"
+                )
             del dims[:]
-            for extent in shapes[value.name]:
+            for extent in given:
                 dims.add(**({"dim_value": extent} if isinstance(extent, int) else {"dim_param": extent}))
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")
