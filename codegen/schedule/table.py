@@ -59,11 +59,14 @@ class Row:
     fits: Callable[[Shape, Limits], bool]
 
 
-_128, _64 = Tile(128, 128, 16, 8, 8, unroll=True, warp=8), Tile(64, 64, 16, 8, 4)
-_32_64, _16_32 = Tile(32, 64, 16, 4, 4, 2), Tile(16, 32, 16, 4, 4, 4)
+_128, _64 = Tile(128, 128, 16, 16, 8, unroll=True, warp=4), Tile(64, 64, 16, 8, 4)
+_32_64, _16_32, _16_16 = Tile(32, 64, 16, 4, 4, 2), Tile(16, 32, 16, 4, 4, 4), Tile(16, 16, 16, 4, 4, 4)
 _MATRIX, _SMALL_MATRIX = MatrixTile(128, 128, 32, 64, 64), MatrixTile(64, 64, 32, 32, 32)
 _HALF = Tile(64, 64, 64, 8, 4, unroll=True, warp=8, half=True)
 _SQUARE, _32 = Tile(64, 64, 16, 8, 4, unroll=True), Tile(32, 32, 16, 4, 4, 4)
+# Half the depth and two slices: rows of k in as many threads as 64x64 has with twice the registers.
+_K_ROWS = Tile(64, 64, 8, 8, 4, 2, unroll=True, warp=8)
+_ROWS = SplitK(4, 4, 16, 4, 4)
 
 
 def _fills(plan: Plan, shape: Shape, workgroups: int, waste: float = 1.3) -> bool:
@@ -76,8 +79,13 @@ def _large(shape: Shape) -> bool:
 
 
 def _worth_turning(shape: Shape) -> bool:
-    """Whether a product is so large that a launch to turn Y costs little beside it."""
-    return shape.runs == "k" and _large(shape)
+    """Whether a product is so large that a launch to turn Y costs less than it saves, a sixth of the time."""
+    return shape.runs == "k" and _large(shape) and shape.y * shape.x * shape.k >= 2**31
+
+
+def _odd(shape: Shape) -> bool:
+    """Whether columns don't lie in vectors, and sums are of middling length."""
+    return shape.runs_x is None and 256 < shape.k <= 1024
 
 
 def _few(rows: int, runs: str, columns: int = 256) -> Callable[[Shape, Limits], bool]:
@@ -110,20 +118,28 @@ PRODUCTS: tuple[Row, ...] = (
     # products in float32 43. Only for large products, where the rounding of pieces of 64 buys time.
     Row(_HALF, lambda s, limits: s.runs == "own" and _large(s) and _fills(_HALF, s, limits.cores)),
     Row(replace(_HALF, turn=True), lambda s, limits: _worth_turning(s) and _fills(_HALF, s, limits.cores)),
-    # Two workgroups for every core: the tile with most multiplications per word read, 47.0 TFLOP/s at 4096^3 on an H100
-    # where 64x64 reaches 43.0. It needs Y k-major: rows of k take so many registers that it falls to 33.
+    # Two workgroups for every core: the tile with most multiplications per word read, 48.8 TFLOP/s at 4096^3 on an H100
+    # where 8x8 results a thread reach 47.1 and 64x64 43.0. It needs Y k-major: with rows of k it falls to 41 at best.
     Row(_128, lambda s, limits: s.runs == "own" and _fills(_128, s, 2 * limits.cores - 8)),
     Row(replace(_128, turn=True), lambda s, limits: _worth_turning(s) and _fills(_128, s, 2 * limits.cores - 8, 1.1)),
-    # A workgroup for every core: the largest tile whose registers still let several workgroups share a core. 1024^3:
-    # 36.4 TFLOP/s k-major, 28 with rows of k.
+    # A workgroup for every core: the largest tile whose registers still let several workgroups share a core. 1024^3
+    # takes 59 us k-major, with rows of k 70, which is less than turning them and another launch; as below 80.
     Row(replace(_SQUARE, turn=True), lambda s, limits: _worth_turning(s) and _fills(_SQUARE, s, limits.cores)),
+    Row(_K_ROWS, lambda s, limits: s.runs == "k" and _large(s) and _fills(_K_ROWS, s, limits.cores)),
     Row(_64, lambda s, limits: _fills(_64, s, limits.cores)),
+    # Up to 16 rows of a short text: 16x384x384, x384x1536 and x1536x384 take 4.8, 5.1 and 10.7 us; tiles of as many rows
+    # 7.5, 7.7 and 22.4.
+    Row(_ROWS, lambda s, limits: s.y <= 16 and s.runs_x == "own" and s.k >= 256 and s.workgroups(_ROWS) < limits.cores),
     # Short sums leave little to hide the loads behind: small tiles, many workgroups.
     Row(Tile(16, 64, 16, 4, 4, 2), lambda s, _: s.y <= 16),
     # 96x12544x16 takes 5.4 us with 64x64 and 7.1 with 64x32; 32x12544x27 4.3 with 32x32.
     Row(_64, lambda s, limits: s.k < 96 and s.y > 32 and s.workgroups(_64) >= 2 * limits.cores),
     # One tile for the others, so that layers of a network share a kernel: 32x64 is a few per cent faster for some.
     Row(Tile(32, 32, 16, 4, 4, 2), lambda s, _: s.k <= 96),
+    # Images of odd size in small batches, whose columns are loaded one by one: more slices don't help. Two images of
+    # 7x7: 960 to 160 channels 12.1 us instead of 18.1 with eight slices, to 320 14.4 (20.6); four: 14.7 (19.2).
+    Row(_16_16, lambda s, limits: _odd(s) and limits.cores <= 2 * s.workgroups(_16_16) <= 2.2 * limits.cores),
+    Row(_16_32, lambda s, limits: _odd(s) and limits.cores <= 2 * s.workgroups(_16_32) <= 2.2 * limits.cores),
     # A third of the cores would get a workgroup: quarter tiles, eight slices. 160x49x960 takes 9.9 us instead of 16.5,
     # 96x196x384 4.7 instead of 7.4; halves for a little more (960x49x160: 5.6 instead of 6.4).
     Row(Tile(16, 16, 16, 4, 4, 8), lambda s, limits: 3 * s.workgroups(_32) < limits.cores),
@@ -135,6 +151,8 @@ PRODUCTS: tuple[Row, ...] = (
     Row(_16_32, lambda s, limits: s.runs == "k" and s.workgroups(_32) < 3 * limits.cores),
     # Sums of middling length with work for all: 512x784x128 7.5 us instead of 8.7.
     Row(_32_64, lambda s, limits: s.k <= 256 and 2 * s.workgroups(_32_64) >= 3 * limits.cores),
+    # Shorter sums: two slices. 160 to 960 channels, two images of 7x7: 7.2 us instead of 8.1, four 8.5 (9.9).
+    Row(Tile(32, 32, 16, 4, 4, 2), lambda s, limits: s.k <= 160 and 10 * s.workgroups(_32) >= 9 * limits.cores),
     # Few results with a long sum (most layers of MobileNet, ResNet and of encoders at sequence length 128): four slices
     # give 256 threads to a tile of 32x32. Depth 8 and 16 differ by 3 %; 16 does not always fit beside padded rows.
     Row(_32, lambda s, _: True),
