@@ -52,12 +52,13 @@ export class InputBuffers {
   }
 
   /** Whether these are tensors in the same places, of the same shapes: then they need no other check. */
-  same({ inputs: ports }: Entry, inputs: Readonly<Record<string, Input>>, values: readonly Value[]): boolean {
+  same({ inputs: ports }: Entry, inputs: Readonly<Record<string, Input | null>>, values: readonly Value[]): boolean {
     if (Object.keys(inputs).length !== ports.length) return false;
     for (const [i, value] of values.entries()) {
       const port = ports[i]!;
       const input = inputs[port.name];
-      if (value.kind !== "tensor" || typeof input !== "object" || !("buffer" in input)) return false;
+      if (value.kind !== "tensor" || typeof input !== "object") return false;
+      if (!input || !("buffer" in input)) return false;
       if (input.dtype !== value.dtype || !sameShape(input.shape, value.shape)) return false;
       if (!this.#there(input, value, port.name)) return false;
     }

@@ -3,7 +3,7 @@ import { buildSession, loadCode, neededFiles, workOf, type Code, type Materials,
 import { openBrowserCache, type PackageCache, type Store } from "./cache.ts";
 import { deviceLost, findAdapter, findGpu, onCpu, openDevice } from "./device.ts";
 import { Downloads, piecesOf } from "./download.ts";
-import { messageOf, PackageError, typed } from "./errors.ts";
+import { InputError, messageOf, PackageError, typed } from "./errors.ts";
 import { openSource, TransferError, type Bytes, type Source } from "./fetch.ts";
 import { BASELINE, parseManifest, type Manifest, type PackageFile } from "./manifest.ts";
 import { Model } from "./model.ts";
@@ -85,6 +85,7 @@ export async function loadModel(location: string | URL, options: LoadOptions = {
 
 async function load(source: Source, options: LoadOptions, signal: AbortSignal): Promise<Model> {
   const start = performance.now();
+  if (options.device && !("lost" in options.device)) throw new InputError("the option device is no GPUDevice");
   const store = await openStore(source, options.cache);
   const [offered, top] = await Promise.all([
     options.device ?? (options.gpu ? Promise.resolve(options.gpu) : findGpu()).then((gpu) => findAdapter(gpu)),

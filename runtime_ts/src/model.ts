@@ -98,7 +98,7 @@ export class Model {
   run<R = Record<string, CpuTensor>>(inputs: Inputs, options?: RunOptions): Promise<R>;
   /** @internal With `rehearse` all is done but the launches. */
   run(inputs: Inputs, options: RehearsalOptions): Promise<unknown>;
-  async run(inputs: Inputs, options: RehearsalOptions = {}): Promise<unknown> {
+  async run(inputs: Inputs = {}, options: RehearsalOptions = {}): Promise<unknown> {
     const { signal, outputs = "cpu", entry, rehearse } = options;
     if (outputs === "gpu" && !signal && this.#unencoded === 0 && !this.#disposed && !this.#sessions.lost) {
       const results = this.#runner.repeat(this.#entry(entry), inputs);

@@ -42,7 +42,7 @@ export type Argument =
   | { readonly port: SimplePort; readonly object: ModelObject };
 
 /** The inputs in the entry's order. @throws InputError that says what was expected and what was given. */
-export function checkInputs(entry: Entry, inputs: Readonly<Record<string, Input>>): Argument[] {
+export function checkInputs(entry: Entry, inputs: Readonly<Record<string, Input | null>>): Argument[] {
   const expected = (): string => entry.inputs.map(describe).join(", ") || "no inputs";
   for (const name of Object.keys(inputs)) {
     if (!entry.inputs.some((port) => port.name === name)) {
@@ -52,7 +52,7 @@ export function checkInputs(entry: Entry, inputs: Readonly<Record<string, Input>
   const symbols: Symbols = new Map();
   return entry.inputs.map((port) => {
     const input = Object.hasOwn(inputs, port.name) ? inputs[port.name] : undefined;
-    if (input === undefined) {
+    if (input === undefined || input === null) {
       throw new InputError(`input "${port.name}" is missing; entry "${entry.name}" takes ${expected()}`);
     }
     switch (port.kind) {

@@ -140,8 +140,10 @@ describe("runs", () => {
     }
   });
 
-  const WRONG: [string, Record<string, unknown>, string | undefined, RegExp][] = [
+  const WRONG: [string, Record<string, unknown> | undefined, string | undefined, RegExp][] = [
     ["a missing input", {}, undefined, /input "x" is missing; entry "main" takes x: float32\[n, 4\]/],
+    ["no inputs at all", undefined, undefined, /input "x" is missing/],
+    ["nothing for an input", { x: null }, undefined, /input "x" is missing/],
     ["an unknown input", { x: vectors(1), q: vectors(1) }, undefined, /no input "q"/],
     ["a wrong extent", { x: { data: new Float32Array(3), shape: [1, 3] } }, undefined,
       /expected float32\[n, 4\], got float32\[1, 3\]/],
@@ -180,6 +182,10 @@ describe("runs", () => {
     for (const outcome of await Promise.allSettled(runs)) assert.equal(outcome.status, "rejected");
     await model.run({ x: vectors(1) });
   });
+});
+
+test("what is no device is not taken for one", async () => {
+  await assert.rejects(loadModel(FIXTURE, { device: {} as GPUDevice }), rejects("InputError", /device is no GPUDevice/));
 });
 
 test("runs of many sizes, in any order, soon read back through buffers that there are", async () => {
