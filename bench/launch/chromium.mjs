@@ -9,18 +9,22 @@
 import { readFile } from "node:fs/promises";
 import { startChromium } from "../../tests/chromium.mjs";
 import { serveFiles } from "../files.mjs";
+import { describeLaunches } from "./measure.mjs";
 
 const soaking = process.argv[2] === "--soak";
 const [folder, runtime, rounds = "40", extents = "1"] = process.argv.slice(soaking ? 3 : 2);
 
 const PAGE = `<!doctype html><title>launches</title><script type="module">
 import { loadModel } from "./runtime.mjs";
-import { makeRun, measureLaunches } from "./here/measure.mjs";
+import { makeBound, makeRun, measureCalls, measureLaunches } from "./here/measure.mjs";
 import { soak } from "./here/soak.mjs";
 window.measure = async (rounds) => {
   const model = await loadModel("package/", { cache: false });
   // Chromium's clock has steps of 5 us in a page that is isolated: several runs at a time.
-  return { model: model.name, ...await measureLaunches({ device: model.device, run: makeRun(model), rounds, inner: 10 }) };
+  const { device, name } = model;
+  const run = makeRun(model);
+  const result = await measureLaunches({ device, run, bound: await makeBound(model), rounds, inner: 10 });
+  return { model: name, ...result, us_per_call: await measureCalls({ device, run }) };
 };
 window.soak = (runs, extents) => soak({
   loadModel, location: "package/", options: { cache: false }, runs, extents,
@@ -61,12 +65,7 @@ try {
   const result = soaking
     ? await page.evaluate(([runs, list]) => window.soak(runs, list), [Number(rounds), extents.split(",").map(Number)])
     : await page.evaluate((count) => window.measure(count), Number(rounds));
-  if (!soaking) {
-    const { median: m } = result.us_per_launch;
-    console.error(`${result.model}: ${result.launches} launches; us a launch: bare loop ${m.bare.toFixed(3)}, encode ` +
-      `${m.encode.toFixed(3)} (${(m.encode / m.bare).toFixed(2)} x), finish ${m.finish.toFixed(3)}, ` +
-      `whole run ${m.whole.toFixed(3)}`);
-  }
+  if (!soaking) console.error(describeLaunches(result));
   console.log(JSON.stringify({ runtime: `Chromium ${browser.version()}`, ...result }));
 } finally {
   await browser.close();

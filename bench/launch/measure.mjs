@@ -2,7 +2,7 @@
  * @file A package's launches in, the host's cost of each out: by the runtime, and by a bare loop over the same launches.
  *
  * The bare loop is the least that WebGPU allows: setPipeline, setBindGroup and dispatchWorkgroups of one run, recorded
- * once, with every object at hand, in as many passes. finish() and submit(), which they have in common, are left out.
+ * once, with every object at hand, in as many passes. submit(), which they have in common, is left out.
  * The queue drops what it is given, so that no GPU, least of all one in software, takes the host's time.
  */
 
@@ -83,20 +83,37 @@ const CALLS = {
   dispatchWorkgroups: (pass, { x, y, z }) => pass.dispatchWorkgroups(x, y, z),
 };
 
-/** Microseconds of each call of the bare loop alone, which nobody can do without: medians. Nothing is submitted. */
+/**
+ * Microseconds of each call of the bare loop alone, which nobody can do without: of those that a launch takes, and of
+ * those that a submit takes besides. Medians and best deciles. Nothing is submitted.
+ */
 export async function measureCalls({ device, run, rounds = 50 }) {
   const launches = (await record(device, run)).flat();
-  const times = Object.fromEntries(Object.keys(CALLS).map((name) => [name, []]));
+  const times = {};
+  let start;
+  const note = (name, calls) => {
+    (times[name] ??= []).push((1000 * (performance.now() - start)) / calls);
+    start = performance.now();
+  };
+  const most = 20;
   for (let round = 0; round < rounds; round++) {
-    const pass = device.createCommandEncoder().beginComputePass();
+    await new Promise((resolve) => setTimeout(resolve, 0)); // lets what was dropped be collected
+    start = performance.now();
+    const encoders = Array.from({ length: most }, () => device.createCommandEncoder());
+    note("createCommandEncoder", most);
+    const passes = encoders.map((encoder) => encoder.beginComputePass());
+    note("beginComputePass", most);
     for (const [name, call] of Object.entries(CALLS)) { // in this order, so that a dispatch finds what it needs
-      const start = performance.now();
-      for (const launch of launches) call(pass, launch);
-      times[name].push((1000 * (performance.now() - start)) / launches.length);
+      for (const pass of passes) for (const launch of launches) call(pass, launch);
+      note(name, most * launches.length);
     }
-    pass.end();
+    for (const pass of passes) pass.end();
+    note("end", most);
+    for (const encoder of encoders) encoder.finish();
+    note("finish", most);
   }
-  return Object.fromEntries(Object.entries(times).map(([name, values]) => [name, quantile(values, 0.5)]));
+  const at = (q) => Object.fromEntries(Object.entries(times).map(([name, values]) => [name, quantile(values, q)]));
+  return { median: at(0.5), best: at(0.1) };
 }
 
 /**
@@ -126,73 +143,80 @@ export async function measureRuns({ device, run, actions, rounds = 200, inner = 
 }
 
 /**
- * @param {object} options `device`, `run`: one inference with its results left on the GPU, `rounds`, `inner`: runs timed
- * together, for coarse clocks.
+ * Microseconds of each way to run, for a launch: `launch`, what passes are told, from a pass's opening or the run's begin
+ * to its end; `open`, its share of making encoders and passes, whether before the run or in it, and of finish(); `whole`,
+ * from the run's begin to its last submit. `bare` is the bare loop.
+ *
+ * @param {object} options `device`, `run`: one inference with its results left on the GPU, `bound`: the same through a
+ * binding, if it can be bound; `rounds`, `inner`: runs timed together, for coarse clocks.
  */
-export async function measureLaunches({ device, run, rounds = 50, inner = 1 }) {
+export async function measureLaunches({ device, run, bound, rounds = 50, inner = 1 }) {
   for (let i = 0; i < 3; i++) await run();
   const submits = await record(device, run);
   const count = submits.reduce((sum, launches) => sum + launches.length, 0);
   await device.queue.onSubmittedWorkDone();
 
-  const bare = bareLoop(device, submits);
-
-  // Both are timed in the same way: from the first pass to the end of the last, less finish(), which is timed apart.
-  let apart = 0;
-  let begun = 0;
+  let sums;
+  let mark = 0; // since when passes are told something
   let ended = 0;
-  let passEnded = 0;
   const probe = device.createCommandEncoder();
   const probePass = probe.beginComputePass();
   probePass.end();
+  const opening = (original) => function (...args) {
+    const start = performance.now();
+    const made = original.apply(this, args);
+    mark = performance.now();
+    sums.open += mark - start;
+    return made;
+  };
   const restore = [
-    patch(probe, {
-      beginComputePass: (original) => function (...args) {
-        begun ||= performance.now();
-        return original.apply(this, args);
-      },
-      finish: (original) => function (...args) {
-        const start = performance.now();
-        const buffer = original.apply(this, args);
-        apart += performance.now() - start;
-        return buffer;
-      },
-    }),
+    patch(device, { createCommandEncoder: opening }),
+    patch(probe, { beginComputePass: opening, finish: opening }),
     patch(probePass, {
       end: (original) => function () {
+        sums.launch += performance.now() - mark;
         original.call(this);
-        passEnded = performance.now() - apart;
       },
     }),
     patch(device.queue, { submit: () => () => { ended = performance.now(); } }),
   ];
-  const kinds = { bare, ours: run };
-  const rows = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, { encode: [], finish: [], whole: [] }]));
+  const kinds = { bare: bareLoop(device, submits), run, ...(bound && { bound }) };
+  const rows = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, []]));
   try {
     for (let round = 0; round < rounds; round++) {
       for (const [kind, action] of Object.entries(kinds)) {
-        const sums = { encode: 0, finish: 0, whole: 0 };
+        sums = { launch: 0, open: 0, whole: 0 };
         for (let i = 0; i < inner; i++) {
-          apart = begun = 0;
-          const start = performance.now();
-          await action();
-          sums.encode += passEnded - begun;
-          sums.finish += apart;
+          const start = mark = performance.now();
+          const promise = action();
+          if (promise) await promise;
           sums.whole += ended - start;
         }
-        for (const [name, sum] of Object.entries(sums)) rows[kind][name].push(sum / inner);
+        rows[kind].push(sums);
       }
       await new Promise((resolve) => setTimeout(resolve, 0)); // lets what was dropped be collected
     }
   } finally {
     for (const each of restore) each();
   }
-  const us = (values, q) => (1000 * quantile(values, q)) / count;
-  const report = (q) => ({
-    bare: us(rows.bare.encode, q), encode: us(rows.ours.encode, q),
-    finish: us(rows.ours.finish, q), whole: us(rows.ours.whole, q),
-  });
+  const us = (kind, part, q) => (1000 * quantile(rows[kind].map((row) => row[part]), q)) / count / inner;
+  const report = (q) => Object.fromEntries(Object.keys(kinds).map((kind) => [
+    kind, Object.fromEntries(["launch", "open", "whole"].map((part) => [part, us(kind, part, q)])),
+  ]));
   return { launches: count, submits: submits.length, us_per_launch: { median: report(0.5), best: report(0.1) } };
+}
+
+/** What was measured, in a few lines. */
+export function describeLaunches({ model, launches, submits, us_per_launch, us_per_call }) {
+  const lines = [`${model}: ${launches} launches, ${submits} submits; us a launch, median (best decile)`];
+  const { median, best } = us_per_launch;
+  for (const [kind, parts] of Object.entries(median)) {
+    const figures = Object.keys(parts).map((part) => `${part} ${parts[part].toFixed(3)} (${best[kind][part].toFixed(3)})`);
+    lines.push(`  ${kind.padEnd(5)} ${figures.join(", ")}; ${(parts.launch / median.bare.launch).toFixed(2)} x`);
+  }
+  const calls = Object.entries(us_per_call.median).map(([name, us]) => (
+    `${name} ${us.toFixed(3)} (${us_per_call.best[name].toFixed(3)})`));
+  return [...lines, `  us a call: ${calls.join(", ")}`].join("\n");
 }
 
 const ARRAYS = {
@@ -221,6 +245,13 @@ export function onGpu(model, extent = 1) {
     device.queue.writeBuffer(buffer, 0, data);
     return [name, { buffer, dtype: ports[i].dtype, shape }];
   }));
+}
+
+/** The same through a binding; nothing for what can't be bound. */
+export async function makeBound(model, extent = 1) {
+  if (model.entries.some(({ name }) => name === "chain")) return undefined;
+  const bound = await model.bind(onGpu(model, extent));
+  return () => bound.run();
 }
 
 /** One inference from inputs on the GPU to results on the GPU; of the runtime's test fixture, 200 launches of nothing. */

@@ -10,7 +10,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { makeRun, measureCalls, measureLaunches } from "./measure.mjs";
+import { describeLaunches, makeBound, makeRun, measureCalls, measureLaunches } from "./measure.mjs";
 import { soak } from "./soak.mjs";
 
 const soaking = process.argv[2] === "--soak";
@@ -36,14 +36,10 @@ if (soaking) {
 } else {
   const model = await loadModel(resolve(folder), options);
   const run = makeRun(model);
-  result = await measureLaunches({ device: model.device, run, rounds: Number(rounds) });
-  result.us_per_call = await measureCalls({ device: model.device, run });
-  const calls = Object.entries(result.us_per_call).map(([name, us]) => `${name} ${us.toFixed(2)}`).join(", ");
-  const { median: m } = result.us_per_launch;
-  console.error(`${model.name}: ${result.launches} launches; us a launch: bare loop ${m.bare.toFixed(2)}, encode ` +
-    `${m.encode.toFixed(2)} (${(m.encode / m.bare).toFixed(2)} x), finish ${m.finish.toFixed(2)}, ` +
-    `whole run ${m.whole.toFixed(2)}; the calls alone: ${calls}`);
-  result.model = model.name;
+  const { device, name } = model;
+  result = { model: name, ...await measureLaunches({ device, run, bound: await makeBound(model), rounds: Number(rounds) }) };
+  result.us_per_call = await measureCalls({ device, run });
+  console.error(describeLaunches(result));
 }
 console.log(JSON.stringify({ runtime: `Node ${process.version}`, ...result }));
 process.exit(0); // Dawn's threads would keep Node alive

@@ -5,7 +5,7 @@
 import { checkRange, unaligned, wholeWords, writeBytes, type Buffers } from "./buffers.ts";
 import { USAGE } from "./device.ts";
 import type { CompiledKernel } from "./kernels.ts";
-import { OPCODE, Plans, type Launch, type Move, type Plan } from "./plan.ts";
+import { dispatch, OPCODE, Plans, type Launch, type Move, type Plan } from "./plan.ts";
 import { Uniforms } from "./uniforms.ts";
 
 /** What the model's code made the GPU do so far. */
@@ -47,6 +47,8 @@ export class Commands {
   /** Encoded since the last submit. */
   #launches = 0;
   #scratch: GPUBuffer[] = [];
+  /** What the next repetition writes to: opening one takes as long as some launches, and the GPU waits meanwhile. */
+  #opened: readonly [GPUCommandEncoder, GPUComputePassEncoder] | undefined;
 
   constructor(device: GPUDevice, buffers: Buffers, kernels: readonly CompiledKernel[]) {
     this.#device = device;
@@ -76,17 +78,18 @@ export class Commands {
     const submits = lists.length === 1 ? this.#plans.again(lists[0]!) : undefined;
     if (!submits || this.#pending.length > 0 || this.#encoder || this.timer || this.rehearsal) return false;
     for (const launches of submits) {
-      const encoder = this.#device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
+      const [encoder, pass] = this.#opened ?? this.#open();
+      this.#opened = undefined;
       let pipeline: GPUComputePipeline | undefined;
       let group: GPUBindGroup | undefined;
       for (const launch of launches) {
         if (pipeline !== launch.pipeline) pass.setPipeline(pipeline = launch.pipeline);
         if (group !== launch.group) pass.setBindGroup(0, group = launch.group);
-        pass.dispatchWorkgroups(launch.x, launch.y, launch.z);
+        dispatch(pass, launch);
       }
       pass.end();
       this.#queue.submit([encoder.finish()]);
+      this.#opened = this.#open();
       this.counters.dispatches += launches.length;
       this.counters.submits++;
     }
@@ -159,6 +162,7 @@ export class Commands {
 
   destroy(): void {
     this.discard();
+    this.#opened = undefined;
     this.#uniforms?.destroy();
     this.#plans.clear();
   }
@@ -167,6 +171,11 @@ export class Commands {
   outsidePass(): GPUCommandEncoder {
     this.#endPass();
     return (this.#encoder ??= this.#device.createCommandEncoder());
+  }
+
+  #open(): [GPUCommandEncoder, GPUComputePassEncoder] {
+    const encoder = this.#device.createCommandEncoder();
+    return [encoder, encoder.beginComputePass()];
   }
 
   #plan(words: Uint32Array): Plan {
@@ -205,7 +214,7 @@ export class Commands {
       }
       if (pipeline !== step.pipeline) pass.setPipeline(pipeline = step.pipeline);
       if (group !== step.group) pass.setBindGroup(0, group = step.group);
-      if (!rehearsal) pass.dispatchWorkgroups(step.x, step.y, step.z);
+      if (!rehearsal) dispatch(pass, step);
       else if (rehearsal.zeros) pass.dispatchWorkgroupsIndirect(rehearsal.zeros, 0);
       launches++;
     }

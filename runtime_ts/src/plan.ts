@@ -224,6 +224,13 @@ function readGrid(launch: Launch, words: Uint32Array): Launch {
   return launch;
 }
 
+/** In Node every argument takes time. */
+export function dispatch(pass: GPUComputePassEncoder, { x, y, z }: Launch): void {
+  if (z !== 1) pass.dispatchWorkgroups(x, y, z);
+  else if (y !== 1) pass.dispatchWorkgroups(x, y);
+  else pass.dispatchWorkgroups(x);
+}
+
 /** The handles that a list names, each once. */
 export function handlesOf(words: Uint32Array, kernels: readonly CompiledKernel[]): Set<number> {
   const found = new Set<number>();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { loadModel, type Model } from "../src/index.ts";
-import { Plans, type Plan } from "../src/plan.ts";
+import { dispatch, Plans, type Launch, type Plan } from "../src/plan.ts";
 import { SLOTS, Uniforms } from "../src/uniforms.ts";
 import { adapter, cleanUp, FIXTURE, gpu, rejects } from "./support.ts";
 
@@ -22,6 +22,15 @@ async function chain(model: Model, n: number, times: number, first = 0): Promise
   const { y } = await model.run({ x, times }, { entry: "chain" });
   assert.deepEqual(y!.data, expected(x, times));
 }
+
+test("grids leave out what is 1 at their end, and nothing else", () => {
+  const given: number[][] = [];
+  const pass = { dispatchWorkgroups: (...args: number[]) => { given.push(args); } } as unknown as GPUComputePassEncoder;
+  for (const [x, y, z] of [[7, 1, 1], [7, 2, 1], [7, 1, 2], [7, 0, 1], [0, 1, 1], [1, 1, 0]]) {
+    dispatch(pass, { x, y, z } as Launch);
+  }
+  assert.deepEqual(given, [[7], [7, 2], [7, 1, 2], [7, 0], [0], [1, 1, 0]]);
+});
 
 describe("a chain of launches", () => {
   let model: Model;
