@@ -185,7 +185,8 @@ describe("runs", () => {
 });
 
 test("what is no device is not taken for one", async () => {
-  await assert.rejects(loadModel(FIXTURE, { device: {} as GPUDevice }), rejects("InputError", /device is no GPUDevice/));
+  const loading = loadModel(FIXTURE, { device: {} as GPUDevice });
+  await assert.rejects(loading, rejects("InputError", /device is no GPUDevice/));
 });
 
 test("runs of many sizes, in any order, soon read back through buffers that there are", async () => {
