@@ -1,7 +1,7 @@
 """Our packages beside ONNX Runtime Web, TensorFlow.js, LiteRT.js and, where there is a CUDA device, PyTorch.
 
 PYTHONPATH=pyapi:. python -m bench.peers --output=/tmp/report
-    --runtime=chromium --gpu=swiftshader          in headless Chromium instead of Node with Dawn
+    --runtime=chromium [--gpu=swiftshader]        in headless Chromium instead of Node with Dawn
     --growth                                      batches, image sizes, lengths and widths instead of the models
     --pack=/tmp/pack                              a folder for a GPU machine without network; there: bash run.sh
 
@@ -38,11 +38,14 @@ FEATURES = flags.DEFINE_list(
 PACKAGE_VARIANTS = flags.DEFINE_list("package_variants", [], "Variants that our packages also have, such as start.")
 SECONDS = flags.DEFINE_float("seconds", 1.0, "Seconds of each measurement, at most 300 runs.")
 LIMIT = flags.DEFINE_integer("limit", 120, "Seconds after which an engine is given up.")
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in Node, of which the median counts.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds, of which the median counts.", lower_bound=1)
 DAWN = flags.DEFINE_multi_string("dawn", [], "A flag of Dawn in Node: enable-dawn-features=allow_unsafe_apis,...")
 PACK = flags.DEFINE_string("pack", None, "Make a pack in this folder instead of measuring.")
 
 SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json"  # where Debian's chromium has it
+
+# Headless Chromium on Linux takes a GPU for WebGPU only while Vulkan draws its own pages, too, which needs no screen.
+CHROMIUM_ON_A_GPU = "--enable-features=Vulkan --use-angle=vulkan --disable-vulkan-surface --ignore-gpu-blocklist"
 
 RUN_SH = """#!/bin/bash
 # bash run.sh OUT [options of bench.peers.cells]. Needs NumPy, and PyTorch for the native side.
@@ -78,9 +81,12 @@ def make_pack(folder: Path, pack: Path) -> None:
 
 
 def environment(gpu: str) -> dict[str, str]:
-    """The environment in which Dawn in Node finds the GPU."""
+    """The environment in which Dawn in Node, or Chromium, finds the GPU."""
     result = dict(os.environ)
-    if gpu == "swiftshader":
+    if RUNTIME.value == "chromium":
+        if gpu == "default":  # where CHROMIUM_FLAGS says nothing, it takes SwiftShader
+            result.setdefault("CHROMIUM_FLAGS", CHROMIUM_ON_A_GPU)
+    elif gpu == "swiftshader":
         result["VK_DRIVER_FILES"] = SWIFTSHADER
     elif gpu == "lavapipe":
         from tests.vulkan import driver
@@ -94,22 +100,10 @@ def measure(bench: Path, output: Path, works: list[str]) -> Path:
     results = (output / "results.jsonl").resolve()
     ours = [f"extra:{adapter}:{VARIANT.value}" for adapter in prepare.ADAPTERS]
     engines = ",".join([*ours, *ENGINES.value])
-    measuring = [f"--seconds={SECONDS.value}", f"--limit={LIMIT.value}", f"--out={results}", f"--engines={engines}"]
-    if RUNTIME.value == "node":
-        command = [
-            sys.executable,
-            "-m",
-            "bench.peers.cells",
-            f"--bench={bench.resolve()}",
-            f"--works={','.join(works)}",
-        ]
-        command += [*measuring, f"--rounds={ROUNDS.value}", *(f"--dawn={flag}" for flag in DAWN.value)]
-        subprocess.run(command, env=environment(GPU.value), check=True)
-    else:
-        gpu = "vulkan" if GPU.value == "default" else GPU.value
-        options = [word for option in measuring for word in option.split("=", 1)]
-        command = ["node", "browser.mjs", "--gpu", gpu, "--workloads", ",".join(works), "--budget", "100000", *options]
-        subprocess.run(command, cwd=bench, check=True)
+    command = [sys.executable, "-m", "bench.peers.cells", f"--bench={bench.resolve()}", f"--works={','.join(works)}"]
+    command += [f"--engines={engines}", f"--out={results}", f"--runtime={RUNTIME.value}", f"--rounds={ROUNDS.value}"]
+    command += [f"--seconds={SECONDS.value}", f"--limit={LIMIT.value}", *(f"--dawn={flag}" for flag in DAWN.value)]
+    subprocess.run(command, env=environment(GPU.value), check=True)
     return results
 
 

@@ -1,10 +1,11 @@
-"""Runs engines on works in Node with Dawn, a process each, and writes what each measured: one JSON line a cell.
+"""Runs engines on works in Node with Dawn or in Chromium, a process each; one JSON line a cell of what it measured.
 
 python -m bench.peers.cells --bench=/some/folder/bench --engines=extra:tvm_webgpu,ort-webgpu-gc --works=mobilenet_v2 \
     --out=results.jsonl
 
 A machine that others use, too, is noisy: a cell runs in several rounds, all engines once a round, and the round with
-the median GPU time counts. Needs only Python, Node and that folder.
+the median GPU time counts. Needs only Python, Node and that folder; with --runtime=chromium also the files beside this
+one, Chromium and the npm package "playwright-core" (chromium.mjs says how they are found).
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from typing import Any
 
 Row = dict[str, Any]
 
+RUNTIMES = {"node": ["node-one.mjs"], "chromium": [str(Path(__file__).resolve().with_name("chromium.mjs")), "."]}
 
-def run_cell(bench: Path, node: str, engine: str, work: str, options: Row) -> Row:
+
+def run_cell(bench: Path, node: str, runtime: str, engine: str, work: str, options: Row) -> Row:
     """One engine on one work in a process of its own; a row with `error` if it failed."""
-    command = [node, "node-one.mjs", engine, work, json.dumps(options)]
-    failed: Row = {"engine": engine, "workload": work, "env": "node-dawn"}
+    command = [node, *RUNTIMES[runtime], engine, work, json.dumps(options)]
+    failed: Row = {"engine": engine, "workload": work, "env": runtime}
     limit = options["limit"] / 1e3 * 3
-    with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as shaders:
-        # First results are from nothing: what the driver keeps of shaders begins empty, for NVIDIA's and Mesa's.
-        caches = dict.fromkeys(("__GL_SHADER_DISK_CACHE_PATH", "MESA_SHADER_CACHE_DIR"), shaders)
+    with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        # First results are from nothing: what the driver keeps of shaders begins empty, for NVIDIA's and Mesa's. A
+        # browser that was killed leaves its profile in there, too.
+        caches = dict.fromkeys(("__GL_SHADER_DISK_CACHE_PATH", "MESA_SHADER_CACHE_DIR", "TMPDIR"), scratch)
         environment = {"XDG_RUNTIME_DIR": "/tmp", **os.environ, **caches}
         process = subprocess.Popen(
             command,
@@ -65,14 +69,16 @@ def middle(rows: list[Row]) -> Row:
     return {**chosen, "rounds": [row[key] for row in good], "wrong": sum(not row["check"]["ok"] for row in good)}
 
 
-def run(bench: Path, engines: list[str], works: list[str], out: Path, options: Row, rounds: int, node: str) -> None:
+def run(
+    bench: Path, engines: list[str], works: list[str], out: Path, options: Row, rounds: int, node: str, runtime: str
+) -> None:
     with out.open("w") as file:
         for work in works:
             cells: dict[str, list[Row]] = {engine: [] for engine in engines}
             for _ in range(rounds):
                 for engine, rows in cells.items():
                     if not (rows and "gpu_ms" not in rows[0] and "e2e_ms" not in rows[0]):  # it failed: not again
-                        rows.append(run_cell(bench, node, engine, work, options))
+                        rows.append(run_cell(bench, node, runtime, engine, work, options))
             for engine, rows in cells.items():
                 row = middle(rows)
                 file.write(json.dumps(row) + "\n")
@@ -92,10 +98,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=60, help="seconds for each step of a cell")
     parser.add_argument("--dawn", action="append", default=[], help="key=value, may be given more than once")
     parser.add_argument("--node", default="node")
+    parser.add_argument("--runtime", default="node", choices=sorted(RUNTIMES))
     o = parser.parse_args()
     options = {"seconds": o.seconds, "limit": o.limit * 1000, "maxRuns": 300}
     options["dawn"] = ["disable-dawn-features=timestamp_quantization", *o.dawn]
-    run(o.bench, o.engines.split(","), o.works.split(","), o.out.resolve(), options, o.rounds, o.node)
+    run(o.bench, o.engines.split(","), o.works.split(","), o.out.resolve(), options, o.rounds, o.node, o.runtime)
 
 
 if __name__ == "__main__":
