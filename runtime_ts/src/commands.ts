@@ -47,8 +47,8 @@ export class Commands {
   /** Encoded since the last submit. */
   #launches = 0;
   #scratch: GPUBuffer[] = [];
-  /** What the next repetition writes to: opening one takes as long as some launches, and the GPU waits meanwhile. */
-  #opened: readonly [GPUCommandEncoder, GPUComputePassEncoder] | undefined;
+  /** For the next repetition: making one takes as long as a launch or two, for which the GPU would wait. */
+  #spare: GPUCommandEncoder | undefined;
 
   constructor(device: GPUDevice, buffers: Buffers, kernels: readonly CompiledKernel[]) {
     this.#device = device;
@@ -78,8 +78,9 @@ export class Commands {
     const submits = lists.length === 1 ? this.#plans.again(lists[0]!) : undefined;
     if (!submits || this.#pending.length > 0 || this.#encoder || this.timer || this.rehearsal) return false;
     for (const launches of submits) {
-      const [encoder, pass] = this.#opened ?? this.#open();
-      this.#opened = undefined;
+      const encoder = this.#spare ?? this.#device.createCommandEncoder();
+      this.#spare = undefined;
+      const pass = encoder.beginComputePass();
       let pipeline: GPUComputePipeline | undefined;
       let group: GPUBindGroup | undefined;
       for (const launch of launches) {
@@ -89,7 +90,7 @@ export class Commands {
       }
       pass.end();
       this.#queue.submit([encoder.finish()]);
-      this.#opened = this.#open();
+      this.#spare = this.#device.createCommandEncoder();
       this.counters.dispatches += launches.length;
       this.counters.submits++;
     }
@@ -162,7 +163,7 @@ export class Commands {
 
   destroy(): void {
     this.discard();
-    this.#opened = undefined;
+    this.#spare = undefined;
     this.#uniforms?.destroy();
     this.#plans.clear();
   }
@@ -171,11 +172,6 @@ export class Commands {
   outsidePass(): GPUCommandEncoder {
     this.#endPass();
     return (this.#encoder ??= this.#device.createCommandEncoder());
-  }
-
-  #open(): [GPUCommandEncoder, GPUComputePassEncoder] {
-    const encoder = this.#device.createCommandEncoder();
-    return [encoder, encoder.beginComputePass()];
   }
 
   #plan(words: Uint32Array): Plan {
