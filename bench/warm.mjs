@@ -43,8 +43,15 @@ async function startPage(context, address) {
   return result;
 }
 
-async function withBrowser(profile, action) {
-  const context = await startChromium({ profile });
+/** What tells drivers, NVIDIA's and Mesa's, to keep their shaders in a round's folder. */
+async function driverOf(kept) {
+  const shaders = join(kept, "shaders");
+  await mkdir(shaders, { recursive: true });
+  return { MESA_SHADER_CACHE_DIR: shaders, __GL_SHADER_DISK_CACHE: "1", __GL_SHADER_DISK_CACHE_PATH: shaders };
+}
+
+async function withBrowser(kept, action) {
+  const context = await startChromium({ profile: join(kept, "profile"), env: await driverOf(kept) });
   try {
     return await action(context);
   } finally {
@@ -53,11 +60,7 @@ async function withBrowser(profile, action) {
 }
 
 async function startProcess(kept, address) {
-  const shaders = join(kept, "shaders");
-  await mkdir(shaders, { recursive: true });
-  const env = {
-    ...process.env, MESA_SHADER_CACHE_DIR: shaders, __GL_SHADER_DISK_CACHE: "1", __GL_SHADER_DISK_CACHE_PATH: shaders,
-  };
+  const env = { ...process.env, ...await driverOf(kept) };
   const args = [join(starts, "node.mjs"), resolve(runtime), `${address}package/`, join(kept, "files"), flags.options];
   const { stdout } = await promisify(execFile)(process.execPath, args, { env });
   const result = JSON.parse(stdout);

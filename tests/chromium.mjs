@@ -8,17 +8,19 @@ const FLAGS = [
 ];
 
 /**
- * A browser, or with a folder for its `profile` the one context that has it. SwiftShader, which Chromium brings along,
- * stands in for a GPU unless the environment's CHROMIUM_FLAGS say otherwise; CHROMIUM names another program. The npm
- * package "playwright-core" is looked for beside `from`, a file or folder, and where NODE_PATH leads.
+ * A browser, or with a folder for its `profile` the one context that has it; `env` is added to this process's
+ * environment. SwiftShader, which Chromium brings along, stands in for a GPU unless the environment's CHROMIUM_FLAGS say
+ * otherwise; CHROMIUM names another program. The npm package "playwright-core" is looked for beside `from`, a file or
+ * folder, and where NODE_PATH leads.
  */
-export function startChromium({ flags = [], profile, from = `${process.cwd()}/` } = {}) {
+export function startChromium({ flags = [], profile, env = {}, from = `${process.cwd()}/` } = {}) {
   const { chromium } = createRequire(from)("playwright-core");
   const gpu = process.env.CHROMIUM_FLAGS?.split(" ") ?? ["--use-webgpu-adapter=swiftshader"];
   const options = {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: false, // Playwright's own headless flags turn the GPU off
     args: [...FLAGS, ...gpu, ...flags],
+    env: { ...process.env, ...env },
     ignoreDefaultArgs: ["--disable-gpu", "--enable-unsafe-swiftshader"],
   };
   return profile === undefined ? chromium.launch(options) : chromium.launchPersistentContext(profile, options);
