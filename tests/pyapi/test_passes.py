@@ -128,7 +128,8 @@ def test_what_can_not_be_folded_stays(body: Body) -> None:
 def test_constants_fold_without_growing() -> None:
     def body(builder: relax.BlockBuilder, params: list[relax.Var]) -> relax.Expr:
         weight = builder.emit(op.permute_dims(constant(values(6, 4)), [1, 0]))
-        weight = builder.emit(op.multiply(weight, builder.emit(op.sqrt(constant(values(6))))))
+        scale = builder.emit(op.broadcast_to(builder.emit(op.reshape(constant(values(6)), (1, 6))), (4, 6)))
+        weight = builder.emit(op.multiply(weight, builder.emit(op.sqrt(scale))))
         x = builder.emit(op.matmul(params[0], weight))
         large = builder.emit(op.broadcast_to(constant(values(1)), (512, 512)))
         return op.add(x, builder.emit(op.strided_slice(large, [0, 1], [0, 0], [5, 6])))

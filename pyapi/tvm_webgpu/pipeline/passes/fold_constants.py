@@ -6,9 +6,8 @@ model with batch norms; it still runs afterwards for the operators that this tab
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import SupportsIndex
+from typing import SupportsInt
 
 import ml_dtypes
 import numpy as np
@@ -25,8 +24,8 @@ MAX_GROWTH_BYTES = 1 << 16
 Rule = Callable[..., np.ndarray | None]
 
 
-def _ints(shape: Iterable[SupportsIndex]) -> list[int]:
-    return [operator.index(dim) for dim in shape]  # TypeError on a symbolic dimension: the call is then left alone
+def _ints(shape: Iterable[SupportsInt]) -> list[int]:
+    return [int(dim) for dim in shape]  # TypeError on a symbolic dimension: the call is then left alone
 
 
 RULES: dict[str, Rule] = {
