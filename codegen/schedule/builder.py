@@ -32,6 +32,7 @@ class Kernel:
         self._named: list[dict[int, tirx.Bind]] = [{}]
         self._flat: dict[tirx.Var, tirx.Buffer] = {}
         self._head: list[tirx.Stmt] = []
+        self._words: dict[tirx.Var, tirx.Buffer] = {}
         self._views: set[tirx.Var] = set()
         self._ranged: set[tirx.Var] = set()
 
@@ -61,6 +62,16 @@ class Kernel:
             self._views.add(view)
             self._head.append(tirx.DeclBuffer(view, data=data))
         return self._flat[buffer]
+
+    def words(self, flat: tirx.Buffer) -> tirx.Buffer:
+        """A flat view of 16-bit elements, an even number, as words of two."""
+        if flat not in self._words:
+            size = self.simplify(tvm.tirx.floordiv(flat.shape[0], 2))
+            view = tirx.decl_buffer((size,), "uint32", flat.name, data=buffer_data(flat))
+            self._words[flat] = view
+            self._views.add(view)
+            self._head.append(tirx.DeclBuffer(view, data=buffer_data(flat)))
+        return self._words[flat]
 
     def simplify(self, expr: tirx.Expr) -> tirx.Expr:
         """The expression, simplified with what is known of the variables."""

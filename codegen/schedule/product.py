@@ -314,15 +314,15 @@ def direction(value: tirx.Expr, everything: tuple[Axis, ...], candidates: dict[s
     if not isinstance(inner, tvm.ir.TensorLoad):
         return None
     for name, axis in candidates.items():
-        if runs_of_four(inner, everything, axis):
+        if runs(inner, everything, axis):
             return name
     return None
 
 
-def runs_of_four(load: tvm.ir.TensorLoad, everything: tuple[Axis, ...], axis: Axis) -> bool:
-    """Whether positions 4i..4i+3 of `axis` are an aligned vector of the load's buffer, for certain."""
+def runs(load: tvm.ir.TensorLoad, everything: tuple[Axis, ...], axis: Axis, length: int = VECTOR) -> bool:
+    """Whether positions of `axis` from a multiple of `length` are an aligned run of the load's buffer, for certain."""
     size = axis.extent
-    if size == 0 or not divides(VECTOR, size):
+    if size == 0 or not divides(length, size):
         return False
     kernel = Kernel()
     values: dict[tirx.Var, tirx.Expr] = {}
@@ -332,14 +332,14 @@ def runs_of_four(load: tvm.ir.TensorLoad, everything: tuple[Axis, ...], axis: Ax
     position = kernel.variable("p", size)
     indices = [substitute(i, {**values, **axis.decode(position)}) for i in load.indices]
     general = kernel.simplify(offset_of(load.source, indices))
-    group = kernel.variable("g", tvm.tirx.floordiv(i64(size), i64(VECTOR)))
+    group = kernel.variable("g", tvm.tirx.floordiv(i64(size), i64(length)))
 
     def offset(lane: int) -> tirx.Expr:
-        return kernel.simplify(substitute(general, {position: group * VECTOR + lane}))
+        return kernel.simplify(substitute(general, {position: group * length + lane}))
 
     base = offset(0)
-    aligned = kernel.analyzer.can_prove_equal(tvm.tirx.floormod(base, VECTOR), i64(0))
-    return aligned and all(kernel.analyzer.can_prove_equal(offset(lane) - base, i64(lane)) for lane in range(1, VECTOR))
+    aligned = kernel.analyzer.can_prove_equal(tvm.tirx.floormod(base, length), i64(0))
+    return aligned and all(kernel.analyzer.can_prove_equal(offset(lane) - base, i64(lane)) for lane in range(1, length))
 
 
 def vector_store(
@@ -352,11 +352,11 @@ def vector_store(
 ) -> bool:
     """Whether 4 neighbours along x are stored, after the elementwise work `value`, as one vector."""
     target = tirx.BufferLoad(buffer, list(indices))
-    if not runs_of_four(target, everything, x):
+    if not runs(target, everything, x):
         return False
     mine = {var for var, size in x.iterators if not is_one(size)}
     for node in loads_of(value(tirx.const(0, dtype))):
         uses = any(v in mine for i in node.indices for v in undefined_vars(i))
-        if uses and not runs_of_four(node, everything, x):
+        if uses and not runs(node, everything, x):
             return False
     return True

@@ -12,7 +12,7 @@ from tvm import tirx
 from .axis import Axis, divides, number, wide
 from .builder import Kernel, i64
 from .nest import flatten, is_guarded_load, offset_of, substitute, uses, without_branches
-from .product import VECTOR, Operand, Product
+from .product import VECTOR, Operand, Product, runs
 
 
 def batch_and_tile(
@@ -50,6 +50,9 @@ class Source:
     it. Where pieces don't cross the end of the sum's innermost iterator, the source is `steady`: the other iterators,
     and what padding makes of them, are found once for a piece.
     """
+
+    run = VECTOR
+    """How many positions `vector` loads."""
 
     def __init__(
         self,
@@ -98,8 +101,8 @@ class Source:
         return Step({self._last: name}, divides(self.depth, self.k_extent) or name < i64(self.k_extent))
 
     def _name(self, k: tirx.Expr) -> tirx.Expr:
-        if self.operand.along == "k":  # the factor 4 stays visible, so that later passes can prove the alignment
-            return self.kernel.let("k4", tvm.tirx.floordiv(k, VECTOR)) * VECTOR
+        if self.operand.along == "k":  # the factor stays visible, so that later passes can prove the alignment
+            return self.kernel.let("run", tvm.tirx.floordiv(k, self.run)) * self.run
         return self.kernel.let("k", k)
 
     def scalar(self, own: tirx.Expr, at: Step | tirx.Expr) -> tirx.Expr:
@@ -162,14 +165,18 @@ class Source:
         return without_branches(self.kernel, self.kernel.simplify(substitute(value, {self._s: self.s, self._last: k})))
 
     def vector(self, own: tirx.Expr, at: Step | tirx.Expr) -> tirx.Expr:
-        """4 values along `operand.along`; the position along it is a multiple of 4."""
+        """The `run` values along `operand.along` from a position that is a multiple of it."""
         kernel = self.kernel
         k = at if isinstance(at, Step) else self.step(at)
         if self.operand.along == "k":
             own = kernel.let("own", self._clamp(own, 1))
         else:
-            own = kernel.let("own4", tvm.tirx.floordiv(self._clamp(own, VECTOR), VECTOR)) * VECTOR
-        return self._inside(k, _widen(self._value(own, k)))
+            own = kernel.let("run", tvm.tirx.floordiv(self._clamp(own, self.run), self.run)) * self.run
+        return self._inside(k, self._whole(self._value(own, k)))
+
+    def _whole(self, value: tirx.Expr) -> tirx.Expr:
+        """The load of a scalar as one of a run."""
+        return _widen(value)
 
     def _clamp(self, position: tirx.Expr, step: int) -> tirx.Expr:
         size = self.axis.extent
@@ -190,9 +197,10 @@ class Source:
     def _inside(self, k: Step, value: tirx.Expr) -> tirx.Expr:
         if k.inside is True:
             return value
-        zero = tirx.const(0, self.operand.dtype)
-        if value.ty.dtype.lanes > 1:
-            zero = tirx.Broadcast(zero, VECTOR)
+        lanes = value.ty.dtype.lanes
+        zero = tirx.const(0, str(value.ty.dtype.with_lanes(1)))
+        if lanes > 1:
+            zero = tirx.Broadcast(zero, lanes)
         return tvm.tirx.if_then_else(k.inside, value, zero)
 
 
@@ -201,6 +209,23 @@ def _widen(value: tirx.Expr) -> tirx.Expr:
     if isinstance(value, tirx.Cast):
         return tirx.Cast(f"{value.ty.dtype}x{VECTOR}", _widen(value.value))
     return tirx.BufferLoad(value.source, [tirx.Ramp(value.indices[0], i64(1), VECTOR)])
+
+
+class Words(Source):
+    """A source of float16 whose vectors are 4 words, of 8 values: loads of 16 bytes. No scalars, no casts."""
+
+    run = 2 * VECTOR
+
+    @staticmethod
+    def suits(product: Product, operand: Operand, axis: Axis) -> bool:
+        """Whether the operand is float16 in memory, in aligned runs of 8."""
+        load, along = operand.value, product.k if operand.along == "k" else axis
+        plain = isinstance(load, tvm.ir.TensorLoad) and str(load.ty.dtype) == "float16" and operand.along is not None
+        return plain and runs(load, (product.s, product.y, product.x, product.k), along, Words.run)
+
+    def _whole(self, value: tirx.Expr) -> tirx.Expr:
+        start = self.kernel.simplify(tvm.tirx.floordiv(value.indices[0], 2))
+        return self.kernel.load(self.kernel.words(value.source), start, VECTOR)
 
 
 def result(kernel: Kernel, product: Product, s: tirx.Expr, y: tirx.Expr, x: tirx.Expr, total: tirx.Expr) -> tirx.Expr:

@@ -61,7 +61,7 @@ class Row:
 
 _128, _64 = Tile(128, 128, 16, 16, 8, unroll=True, warp=4), Tile(64, 64, 16, 8, 4)
 _32_64, _16_32, _16_16 = Tile(32, 64, 16, 4, 4, 2), Tile(16, 32, 16, 4, 4, 4), Tile(16, 16, 16, 4, 4, 4)
-_MATRIX, _SMALL_MATRIX = MatrixTile(128, 128, 32, 64, 64), MatrixTile(64, 64, 32, 32, 32)
+_MATRIX, _SMALL_MATRIX = MatrixTile(128, 128, 32, 64, 64), MatrixTile(64, 64, 64, 32, 32)
 _HALF = Tile(64, 64, 64, 8, 4, unroll=True, warp=8, half=True)
 _SQUARE, _32 = Tile(64, 64, 16, 8, 4, unroll=True), Tile(32, 32, 16, 4, 4, 4)
 # Half the depth and two slices: rows of k in as many threads as 64x64 has with twice the registers.
@@ -110,10 +110,10 @@ PRODUCTS: tuple[Row, ...] = (
     *(Row(SplitK(1, 4, 64, rows, 4), _few(rows, "own")) for rows in (1, 2, 4)),
     Row(Tile(16, 32, 16, 4, 4, 4), _few(8, "own")),
     Row(SplitK(1, 8, 32, 1, 4), lambda s, _: s.y == 1),
-    # Matrix units, where the target has them and the operands are float16 (`fits` tells): 4096^3 260 TFLOP/s. They want
-    # a workgroup for every core; encoders at sequence length 128 are faster without.
+    # Matrix units, where the target has them and the operands are float16 (`fits` tells): 4096^3 300 TFLOP/s, 1024^3
+    # 158. They want a workgroup for every core; encoders at sequence length 128 are faster without.
     Row(_MATRIX, lambda s, limits: _fills(_MATRIX, s, limits.cores, 1.5)),
-    Row(_SMALL_MATRIX, lambda s, limits: s.k >= 32 and s.workgroups(_SMALL_MATRIX) >= limits.cores),
+    Row(_SMALL_MATRIX, lambda s, limits: s.k >= 64 and s.workgroups(_SMALL_MATRIX) >= limits.cores),
     # float16 without matrix units (`fits` tells): packed arithmetic. 4096^3 reaches 56 TFLOP/s k-major on an H100, with
     # products in float32 43. Only for large products, where the rounding of pieces of 64 buys time.
     Row(_HALF, lambda s, limits: s.runs == "own" and _large(s) and _fills(_HALF, s, limits.cores)),
@@ -127,8 +127,8 @@ PRODUCTS: tuple[Row, ...] = (
     Row(replace(_SQUARE, turn=True), lambda s, limits: _worth_turning(s) and _fills(_SQUARE, s, limits.cores)),
     Row(_K_ROWS, lambda s, limits: s.runs == "k" and _large(s) and _fills(_K_ROWS, s, limits.cores)),
     Row(_64, lambda s, limits: _fills(_64, s, limits.cores)),
-    # Up to 16 rows of a short text: 16x384x384, x384x1536 and x1536x384 take 4.8, 5.1 and 10.7 us; tiles of as many rows
-    # 7.5, 7.7 and 22.4.
+    # Up to 16 rows of a short text: 16x384x384, x384x1536 and x1536x384 take 4.8, 5.1 and 10.7 us; tiles of as many
+    # rows 7.5, 7.7 and 22.4.
     Row(_ROWS, lambda s, limits: s.y <= 16 and s.runs_x == "own" and s.k >= 256 and s.workgroups(_ROWS) < limits.cores),
     # Short sums leave little to hide the loads behind: small tiles, many workgroups.
     Row(Tile(16, 64, 16, 4, 4, 2), lambda s, _: s.y <= 16),

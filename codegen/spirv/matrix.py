@@ -9,7 +9,8 @@ A fragment is a matrix whose elements are spread over the subgroup: a row of a b
 - `tvm_store_matrix_sync(fragments, m, n, k, index, address, stride, layout)`
 
 `fragments` is `buffer_data(buffer)`, `address` is `address_of(element)` in global or workgroup memory of the same
-dtype, and `stride` is in elements. Every invocation of the subgroup must come by with the same arguments.
+dtype or of uint32, words that hold the elements, and `stride` is in elements of that memory. Every invocation of the
+subgroup must come by with the same arguments.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tvm.ir.prim import expr as prim
 from tvm_webgpu.codegen.spirv import storage
 from tvm_webgpu.codegen.spirv.access import accesses
 from tvm_webgpu.codegen.spirv.conversions import convert, low
+from tvm_webgpu.codegen.spirv.dtypes import DType
 from tvm_webgpu.codegen.spirv.instructions import Id
 from tvm_webgpu.codegen.spirv.opcodes import Capability, MatrixLayout, MatrixUse, Op, Scope, Storage
 from tvm_webgpu.codegen.spirv.scan import Fragments, addressed
@@ -34,6 +36,7 @@ FEATURE = "chromium-experimental-subgroup-matrix"
 EXTENSION = "SPV_KHR_cooperative_matrix"
 LAYOUTS = {"row_major": MatrixLayout.RowMajor, "col_major": MatrixLayout.ColumnMajor}
 COMPONENTS = ("float16", "float32")
+WORDS = DType("uint32", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +98,17 @@ def _pointer(e: Emitter, declared: Declared, index: ir.Expr) -> Id:
 
 
 def _place(e: Emitter, declared: Declared, args: list[ir.Expr]) -> tuple[Id, Id, Id]:
-    """Pointer, layout and stride of a matrix in memory, from the arguments `address, stride, layout`."""
+    """Pointer, layout and stride of a matrix in memory, from the arguments `address, stride, layout`.
+
+    The pointer is to an element of the memory's array, the stride in such elements: vectors, where those divide all.
+    """
     element, b = addressed(args[0], e.name), e.b
     view = e.scan.views[element.source.__chandle__()]
-    if view.dtype != declared.fragments.dtype:
+    if view.dtype not in (declared.fragments.dtype, WORDS):
         raise e.unsupported(f"a matrix of {declared.fragments.dtype} in a buffer of {view.dtype}")
     index = accesses(e, element.source, element.indices[0])[0][0]
-    pointer = storage.element_pointer(b, e.places[id(view.memory)], index)
-    stride = convert(e, low(e, args[1]), "u32", view.dtype)
-    return pointer, b.constant(b.u32, LAYOUTS[str(args[2].value)]), stride.id
+    pointer, stride = storage.array_place(b, e.places[id(view.memory)], index, low(e, args[1]))
+    return pointer, b.constant(b.u32, LAYOUTS[str(args[2].value)]), convert(e, stride, "u32", view.dtype).id
 
 
 def _fill(e: Emitter, expr: ir.Call, args: list[ir.Expr]) -> Value:

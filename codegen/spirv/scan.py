@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import prod
+from math import gcd, prod
 
 import tvm_ffi
 from tvm import ir, tirx
@@ -44,7 +44,7 @@ class Memory:
     vectors: set[tuple[int, bool]] = field(default_factory=set)  # (lanes, whole and aligned) of each access
     written: bool = False
     atomic: bool = False
-    matrix: bool = False  # whether matrices are loaded from it or stored to it
+    matrix: int = 0  # what divides the places and strides of all matrices in it; 0: there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,10 @@ def scan(func: tirx.PrimFunc, kernel: str) -> Scan:
             memory = found.views[addressed(args[0], kernel).source.__chandle__()].memory
             memory.written = memory.atomic = True
         if name in MATRIX_ADDRESS:
-            memory = found.views[addressed(args[MATRIX_ADDRESS[name]], kernel).source.__chandle__()].memory
-            memory.matrix = True
+            element = addressed(args[MATRIX_ADDRESS[name]], kernel)
+            view = found.views[element.source.__chandle__()]
+            memory, places = view.memory, [element.indices[0], args[MATRIX_ADDRESS[name] + 1], view.offset]
+            memory.matrix = gcd(memory.matrix, *(found.facts(place).multiple for place in places if place is not None))
             memory.written |= name == "tvm_store_matrix_sync"
 
     def jump(_: tirx.Stmt) -> None:
@@ -272,7 +274,7 @@ def plan_storage(memory: Memory, f16: bool) -> Layout:
         fits_all = all(whole and n % lanes == 0 for n, whole in memory.vectors)
         some = any(whole and n % lanes == 0 for n, whole in memory.vectors)
         divides = memory.elements is not None and memory.elements % lanes == 0
-        if not (memory.atomic or memory.matrix) and some and (fits_all or divides):
+        if not memory.atomic and memory.matrix % lanes == 0 and some and (fits_all or divides):
             width = lanes
             break
     element = {"int32": "i32", "uint32": "u32", "float32": "f32", "float16": "f16" if f16 else "f32",

@@ -222,6 +222,17 @@ def element_pointer(b: Builder, place: Place, index: Val) -> Id:
     return _pointer(b, place, _word_index(b, index, width), _shifted(b, rest, "BitwiseAnd", width - 1))
 
 
+def array_place(b: Builder, place: Place, index: Val, stride: Val) -> tuple[Id, Val]:
+    """Pointer to an element of native memory's array, scalar or vector, and a stride in such elements.
+
+    Both are given in scalars; where the array has vectors, they are multiples of those.
+    """
+    width = place.layout.width
+    if width > 1:
+        index, stride = (_word_index(b, number, width) for number in (index, stride))
+    return _pointer(b, place, index), stride
+
+
 def _load_native(b: Builder, place: Place, index: Val, lanes: int, whole: bool) -> Value:
     element, width = place.layout.element, place.layout.width
     if whole and width > 1 and lanes % width == 0:

@@ -128,9 +128,11 @@ class SubgroupInstructions(MemoryInstructions):
         if found is None or not found.indices:
             raise unsupported(inst, "a pointer that is not an access chain to an array's element")
         array = self.place(pointer, inst, found.indices[:-1])
-        if not isinstance(array.type, types.Array) or array.type.elem != type.elem or array.raw is not None:
-            raise unsupported(inst, f"a matrix in {describe(array.type)}", "use an array of the matrix's components")
-        row = type.rows if layout else type.columns
+        element = array.type.elem if isinstance(array.type, types.Array) else None
+        component, count = (element.elem, element.count) if isinstance(element, types.Vector) else (element, 1)
+        if component not in (type.elem, types.U32) or array.raw is not None:
+            raise unsupported(inst, f"a matrix in {describe(array.type)}", "use an array of its components or of words")
+        row = (type.rows if layout else type.columns) * type.elem.width // (component.width * count)
         known = self.t.constants.integer(rest[1])
         if known is not None and known < row:
             raise unsupported(inst, f"the stride {known}: rows of {row} elements that overlap")

@@ -43,22 +43,27 @@ def _emulate(kernel: Kernel, name: str, fragments: tirx.Buffer, *args: tirx.Expr
         else:
             index, address, stride, layout = args[3:]
             element = address.args[0]
-            step = row * stride + column if layout == "row_major" else column * stride + row
-            place, mine = element.indices[0] + step, index * size * size + inside
-            if name == "tvm_load_matrix_sync":
-                kernel.store(fragments, mine, kernel.load(element.source, place))
+            outer, inner = (row, column) if layout == "row_major" else (column, row)
+            place, mine = element.indices[0] + outer * stride, index * size * size + inside
+            if str(element.source.dtype) == "uint32":
+                word = kernel.load(element.source, place + tirx.floordiv(inner, 2))
+                half = tirx.Cast("uint16", word >> tirx.Cast("uint32", tirx.floormod(inner, 2) * 16))
+                kernel.store(fragments, mine, tirx.call_intrin("float16", "tirx.reinterpret", half))
+            elif name == "tvm_load_matrix_sync":
+                kernel.store(fragments, mine, kernel.load(element.source, place + inner))
             else:
-                kernel.store(element.source, place, kernel.load(fragments, mine))
+                kernel.store(element.source, place + inner, kernel.load(fragments, mine))
 
 
 @pytest.mark.parametrize("tile", TILES, ids=str)
-@pytest.mark.parametrize("name", ["half", "half_transposed", "half_wide"])
+@pytest.mark.parametrize("name", ["half", "half_words", "half_transposed", "half_wide"])
 def test_tile(monkeypatch: pytest.MonkeyPatch, tile: matrix.MatrixTile, name: str) -> None:
     monkeypatch.setattr(matrix, "Kernel", _Kernel)
     monkeypatch.setattr(matrix, "_call", _emulate)
     half = cases.F16
     build = {
         "half": cases.case("product", cases.matmul, (33, 40, half), (40, 36, half)),
+        "half_words": cases.case("product", cases.matmul, (33, 40, half), (40, 24, half)),
         "half_transposed": cases.case(
             "product", lambda bb, a, b: cases.R.einsum((a, b), "ki,jk->ij"), (40, 36, half), (20, 40, half)
         ),
@@ -74,6 +79,14 @@ def test_the_code_asks_for_matrix_units() -> None:
     text = matrix.write(recognise(func), TILES[0], LIMITS).script()
     assert "tvm_mma_sync" in text
     assert "wmma.matrix_a" in text
+
+
+def test_runs_of_8_pass_as_words() -> None:
+    (func,) = cases.functions_of(cases.case("", cases.matmul, (33, 40, cases.F16), (40, 36, cases.F16))).values()
+    text = matrix.write(recognise(func), TILES[0], LIMITS).script()
+    staged = {line.split(" = ")[0].strip(): line for line in text.split("\n") if "_staged = " in line}
+    assert "uint32" in staged["y_staged"]  # rows of 40
+    assert "float16" in staged["x_staged"]  # rows of 36
 
 
 def test_who_gets_matrix_units() -> None:

@@ -7,6 +7,7 @@ import pytest
 import tvm
 from tvm import tirx
 from tvm.tirx.buffer import buffer_data
+from tvm_webgpu.codegen import wgsl
 from tvm_webgpu.codegen.schedule.builder import Kernel, i64
 from tvm_webgpu.codegen.spirv import UnsupportedError, emit
 from tvm_webgpu.spirv_tools import SpirvToolsError, cooperative, optimize, validate
@@ -110,3 +111,53 @@ def test_the_target_must_have_them():
     plain = tvm.target.Target({"kind": "webgpu", "host": "llvm", "feature.subgroup_matrix": True})
     with pytest.raises(UnsupportedError, match=r"feature\.f16"):
         kernel_of(product(32), plain)
+
+
+def staged_by_vectors(dtype: str, stride: int) -> tirx.PrimFunc:
+    """C = A A by one subgroup; A passes through workgroup memory in vectors of 4, rows `stride` elements apart."""
+    row = SIZE // (2 if dtype == "uint32" else 1)
+    a, c = tirx.decl_buffer((SIZE * row,), dtype, "A"), tirx.decl_buffer((SIZE, SIZE), "float32", "C")
+    kernel = Kernel()
+    fa, fc = kernel.flat(a), kernel.flat(c)
+
+    def call(name: str, fragments: tirx.Buffer, *args: object) -> None:
+        kernel.emit(tirx.Evaluate(tirx.call_intrin("handle", f"tirx.{name}", buffer_data(fragments), *args)))
+
+    def address(buffer: tirx.Buffer) -> tirx.Expr:
+        return tirx.address_of(tirx.BufferLoad(buffer, [i64(0)]))
+
+    shape = (SIZE, SIZE, SIZE)
+    with kernel.threads("blockIdx.x", 1), kernel.threads("threadIdx.x", 32) as thread:
+        staged = kernel.alloc("staged", dtype, SIZE * stride, "shared")
+        left = kernel.alloc("left", "float16", SIZE * SIZE, "wmma.matrix_a")
+        right = kernel.alloc("right", "float16", SIZE * SIZE, "wmma.matrix_b")
+        sums = kernel.alloc("sums", "float32", SIZE * SIZE, "wmma.accumulator")
+        call("tvm_fill_fragment", sums, *shape, 0, tirx.const(0, "float32"))
+        for first in range(0, SIZE * row // 4, 32):
+            unit = (thread + first) * 4
+            at = tvm.tirx.floordiv(unit, row) * stride + tvm.tirx.floormod(unit, row)
+            kernel.store(staged, at, kernel.load(fa, unit, 4), 4)
+        kernel.sync()
+        for fragments in (left, right):
+            call("tvm_load_matrix_sync", fragments, *shape, 0, address(staged), stride, "row_major")
+        call("tvm_mma_sync", sums, 0, buffer_data(left), 0, buffer_data(right), 0, buffer_data(sums), 0)
+        call("tvm_store_matrix_sync", sums, *shape, 0, address(fc), SIZE, "row_major")
+    func = tirx.PrimFunc([a, c], kernel.finish())
+    return func.with_attr({"global_symbol": "main", "tirx.noalias": True, "tirx.is_scheduled": True})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stride", "element", "shown"),
+    [("float16", 24, "vec4h", 6), ("uint32", 12, "vec4u", 3), ("float16", 22, "f16", 22)],
+)
+def test_matrices_lie_in_vectors_where_those_divide_their_rows(dtype, stride, element, shown):
+    kernel = kernel_of(staged_by_vectors(dtype, stride))
+    validate(kernel.spirv)
+    text = wgsl.translate(optimize(kernel.spirv, PASSES)).text
+    assert f"staged: array<{element}, " in text
+    assert text.count(f"row_major>(&staged, 0u, {shown}u)") == 2
+
+
+def test_a_matrix_in_memory_of_another_type_is_refused():
+    with pytest.raises(UnsupportedError, match="a matrix of float16 in a buffer of int32"):
+        kernel_of(staged_by_vectors("int32", 20))
