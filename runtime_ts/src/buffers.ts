@@ -42,8 +42,16 @@ export function checkUsage({ usage }: GPUBuffer, name: string): void {
   }
 }
 
+/** A copy of what workers share, which makes Dawn's binding for Node crash. */
+export function unshared(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  // Pages have SharedArrayBuffer only if they are isolated.
+  const known = typeof SharedArrayBuffer === "function";
+  return known && (bytes.buffer as ArrayBufferLike) instanceof SharedArrayBuffer ? bytes.slice() : bytes;
+}
+
 /** Writes whole words, the last one filled up with zeros. */
-export function writeBytes(queue: GPUQueue, buffer: GPUBuffer, at: number, bytes: Uint8Array<ArrayBuffer>): void {
+export function writeBytes(queue: GPUQueue, buffer: GPUBuffer, at: number, given: Uint8Array<ArrayBuffer>): void {
+  const bytes = unshared(given);
   const whole = bytes.byteLength & ~3;
   if (whole > 0) queue.writeBuffer(buffer, at, bytes, 0, whole);
   if (whole === bytes.byteLength) return;

@@ -1,5 +1,5 @@
 /** @file Pictures in, tensors in device buffers out: uploaded, resized and normalised on the GPU by two kernels. */
-import type { Block } from "./buffers.ts";
+import { unshared, type Block } from "./buffers.ts";
 import type { Commands } from "./commands.ts";
 import { USAGE } from "./device.ts";
 import { product } from "./dtype.ts";
@@ -123,7 +123,7 @@ export class ImageWriter {
     }
     const texture = this.#texture;
     if ("data" in source) {
-      const data = source.data as Uint8Array<ArrayBuffer>;
+      const data = unshared(source.data as Uint8Array<ArrayBuffer>);
       queue.writeTexture({ texture }, data, { bytesPerRow: 4 * width }, [width, height]);
       return texture;
     }

@@ -88,6 +88,12 @@ describe("an image", () => {
     assert.deepEqual(shapes.at(-1), [1, 3, 6, 7]);
   });
 
+  test("may lie in memory that workers share", async () => {
+    const data = new Uint8ClampedArray(new SharedArrayBuffer(SAMPLE.data.length));
+    data.set(SAMPLE.data);
+    close(await tensorOf(nchw, { ...SAMPLE, data }), planes(resized(SAMPLE, 7, 6, true)), 1e-6);
+  });
+
   test("is resized as Pillow does, smaller and larger", async () => {
     const rows = (values: number[], count: number): number[] =>
       Array.from({ length: 3 * count }, (_, i) => 255 * values[(i % 3) * (values.length / 3) + Math.floor(i / 3)]!);

@@ -87,6 +87,13 @@ describe("runs", () => {
     }
   });
 
+  test("data in memory that workers share", async () => {
+    const data = new Float32Array(new SharedArrayBuffer(16));
+    data.set([1, 2, 3, 4]);
+    const { y } = await model.run({ x: { data, shape: [1, 4] } }, { entry: "main" });
+    assert.deepEqual([...y!.data as Float32Array], [2, 4, 6, 8]);
+  });
+
   test("overlapping calls take effect in order", async () => {
     const runs = await Promise.all(Array.from({ length: 20 }, (_, i) => model.run({ x: vectors(2, i) })));
     runs.forEach(({ y }, i) => { assert.deepEqual(y!.data, biased(vectors(2, i).data, 1)); });
