@@ -3,7 +3,8 @@
 The tiles of both operands are staged in workgroup memory as in `gemm`, each in the direction in which it lies in global
 memory, and loaded from there as fragments. Operands in runs of 8 pass through as words of two values, 4 words at a
 time: on an H100 loads of 16 bytes instead of 8 take 4096^3 from 263 to 294 TFLOP/s. At the end the sums pass through
-workgroup memory a fragment at a time, so that casts, biases and activations are elementwise work of single threads.
+workgroup memory, so that casts, biases and activations are elementwise work of single threads: where both operands were
+words, through theirs, a row of fragments at a time, else a fragment at a time through memory of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .source import Source, Words, batch_and_tile, store_result
 SIDE = 16
 LANES = 32
 SHAPE = (SIDE, SIDE, SIDE)
-HALF, FULL = "float16", "float32"
+HALF, FULL, WORD = "float16", "float32", "uint32"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class MatrixTile:
         """float16 elements of a staged tile with `size` positions along the operand's own axis."""
         return size * (self.depth + self.pad) if k_rows else self.depth * (size + self.pad)
 
+    def strips(self, row: int) -> int:
+        """Elements of memory for rows of that length of a fragment's height, for each subgroup."""
+        return self.warps * SIDE * row
+
     def fits(self, product: Product, limits: Limits) -> bool:
         """Whether the device has matrix units, the operands suit them, and the tile fits a workgroup."""
         operands = (product.operand_y, product.operand_x)
@@ -64,7 +69,7 @@ class MatrixTile:
             return False
         sides = ((self.y, product.operand_y), (self.x, product.operand_x))
         staged = sum(self.halves(size, operand.along == "k") for size, operand in sides)
-        memory = 2 * staged + 4 * self.warps * SIDE * SIDE
+        memory = max(2 * staged + 4 * self.warps * SIDE * SIDE, 4 * self.strips(self.warp_x + VECTOR))
         return self.threads <= limits.threads and memory <= limits.workgroup_bytes
 
 
@@ -98,7 +103,13 @@ def write(product: Product, tile: MatrixTile, limits: Limits) -> tirx.PrimFunc:
 
 
 class _Stage:
-    """One operand's tile: global memory to registers (`fetch`), to workgroup memory (`put`), to fragments (`load`)."""
+    """One operand's tile: global memory to registers (`fetch`), to workgroup memory (`put`), to fragments (`load`).
+
+    `allocate` must give it the memory first.
+    """
+
+    staged: tirx.Buffer
+    base: int
 
     def __init__(
         self,
@@ -114,13 +125,18 @@ class _Stage:
         self.k_rows = source.operand.along == "k"
         self.inner = tile.depth if self.k_rows else size
         self.stride = self.inner + tile.pad
-        # Values in an element of workgroup memory.
-        self.packed = source.run // VECTOR
-        dtype = "uint32" if isinstance(source, Words) else HALF
+        # dtype of workgroup memory, and values in an element of it.
+        self.dtype, self.packed = (WORD, 2) if isinstance(source, Words) else (HALF, 1)
+        self.name, self.elements = name, tile.halves(size, self.k_rows) // self.packed
         self.units = size * tile.depth // source.run
         self.rounds = -(-self.units // tile.threads)
-        self.staged = kernel.alloc(f"{name}_staged", dtype, tile.halves(size, self.k_rows) // self.packed, "shared")
-        self.registers = [kernel.alloc(f"{name}_next", dtype, VECTOR, "local") for _ in range(self.rounds)]
+        self.registers = [kernel.alloc(f"{name}_next", self.dtype, VECTOR, "local") for _ in range(self.rounds)]
+
+    def allocate(self, shared: tirx.Buffer | None = None, base: int = 0) -> None:
+        """Takes its place in the shared memory, else allocates memory of its own."""
+        if shared is None:
+            shared = self.kernel.alloc(f"{self.name}_staged", self.dtype, self.elements, "shared")
+        self.staged, self.base = shared, base
 
     def _units(self) -> Iterator[tuple[int, tirx.Expr, tirx.Expr, tirx.Expr | bool]]:
         """Vector of registers, row and column in the staged tile, and guard of each of the thread's vectors."""
@@ -151,7 +167,7 @@ class _Stage:
 
     def _element(self, half: tirx.Expr) -> tirx.Expr:
         """Index in workgroup memory of a value of the tile, the first of its element."""
-        return self.kernel.simplify(tvm.tirx.floordiv(half, self.packed))
+        return self.kernel.simplify(tvm.tirx.floordiv(half, self.packed) + self.base)
 
     def load(self, fragments: tirx.Buffer, index: int, own: tirx.Expr, k: int, left: bool) -> None:
         """Loads the fragment at (own, k) of the tile."""
@@ -193,6 +209,23 @@ class _Body:
         self.stage_y = self._stage("y", product.operand_y, product.y, tile.y, first_y)
         self.stage_x = self._stage("x", product.operand_x, product.x, tile.x, first_x)
         self.rows, self.columns = tile.warp_y // SIDE, tile.warp_x // SIDE
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """Memory for both operands and for results, and how many fragments side by side go through that at once."""
+        kernel, tile, stages = self.kernel, self.tile, (self.stage_y, self.stage_x)
+        if all(stage.dtype == WORD for stage in stages):
+            self.strip, self.row = self.columns, tile.warp_x + VECTOR  # rows begin on different banks
+            staged = sum(stage.elements for stage in stages)
+            self.results = kernel.alloc("staged", WORD, max(staged, tile.strips(self.row)), "shared")
+            self.stage_y.allocate(self.results)
+            self.stage_x.allocate(self.results, self.stage_y.elements)
+            return
+        # More than a fragment would cost the main loop its neighbours on a core.
+        self.strip, self.row = 1, SIDE
+        for stage in stages:
+            stage.allocate()
+        self.results = kernel.alloc("scratch", FULL, tile.strips(self.row), "shared")
 
     def _stage(self, name: str, operand: Operand, axis: Axis, size: int, first: tirx.Expr) -> _Stage:
         whole = self.tile.pad % Words.run == 0 and Words.suits(self.product, operand, axis)
@@ -246,32 +279,42 @@ class _Body:
         self.stage_x.fetch(k0)
 
     def _store(self, sums: tirx.Buffer) -> None:
-        """A fragment at a time through workgroup memory: more would cost the main loop its neighbours on a core."""
-        kernel, tile = self.kernel, self.tile
-        scratch = kernel.alloc("scratch", FULL, tile.warps * SIDE * SIDE, "shared")
-        mine = kernel.let("mine", self.warp * (SIDE * SIDE))
-        vectors = SIDE // VECTOR
-        for index in range(self.rows * self.columns):
+        """The sums through workgroup memory, `strip` fragments at a time."""
+        kernel = self.kernel
+        mine = kernel.let("mine", self.warp * (SIDE * self.row))
+        vectors = self.strip * SIDE // VECTOR
+        for index in range(0, self.rows * self.columns, self.strip):
             i, j = divmod(index, self.columns)
             kernel.sync()
-            _call(kernel, "tvm_store_matrix_sync", sums, *SHAPE, index, _address(scratch, mine), SIDE, "row_major")
+            for n in range(self.strip):
+                place = _address(self.results, kernel.simplify(mine + n * SIDE))
+                _call(kernel, "tvm_store_matrix_sync", sums, *SHAPE, index + n, place, self.row, "row_major")
             kernel.sync()
             for r in range(0, SIDE * vectors, LANES):
                 unit = self.lane + r
                 row, column = tvm.tirx.floordiv(unit, vectors), tvm.tirx.floormod(unit, vectors) * VECTOR
                 y = kernel.let("y", self.first_y + self.warp_y + i * SIDE + row)
                 x = kernel.let("x", self.first_x + self.warp_x + j * SIDE + column)
-                self._store_vector(scratch, mine + row * SIDE + column, y, x)
+                self._store_vector(self._held(mine + row * self.row + column), y, x)
 
-    def _store_vector(self, scratch: tirx.Buffer, at: tirx.Expr, y: tirx.Expr, x: tirx.Expr) -> None:
+    def _held(self, at: tirx.Expr) -> tirx.Buffer:
+        """Four sums side by side, from workgroup memory to registers."""
+        held = self.kernel.alloc("held", FULL, VECTOR, "local")
+        value = self.kernel.load(self.results, at, VECTOR)
+        if str(self.results.dtype) == WORD:
+            value = tirx.call_intrin(f"{FULL}x{VECTOR}", "tirx.reinterpret", value)
+        self.kernel.store(held, 0, value, VECTOR)
+        return held
+
+    def _store_vector(self, held: tirx.Buffer, y: tirx.Expr, x: tirx.Expr) -> None:
         kernel, product, tile = self.kernel, self.product, self.tile
         with kernel.when(True if divides(tile.y, product.y.extent) else y < i64(product.y.extent)):
             whole = divides(tile.x, product.x.extent)
             if product.vector_store:
                 inside = True if whole else x < i64(product.x.extent)
                 with kernel.when(inside), kernel.vectorized(VECTOR) as lane:
-                    store_result(kernel, product, self.s, y, x + lane, kernel.load(scratch, at + lane))
+                    store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
                 return
             for lane in range(VECTOR):
                 with kernel.when(True if whole else x + lane < i64(product.x.extent)):
-                    store_result(kernel, product, self.s, y, x + lane, kernel.load(scratch, at + lane))
+                    store_result(kernel, product, self.s, y, x + lane, kernel.load(held, lane))
