@@ -15,11 +15,11 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import tvm
 from tvm_webgpu.errors import InvalidModuleError, TvmWebgpuError, UnsupportedError
+from tvm_webgpu.lld import wasm_ld
 
 from . import executable as relax_executable
 from .placement import check_host_functions
 from .tables import Entry, Input, Kernel, Tables, entry_tables, executable_tables, kernel_functions, quoted
-from .toolchain import zig
 
 __all__ = ["Entry", "Input", "Kernel", "check_host_functions", "link"]
 
@@ -145,8 +145,8 @@ def link(
         parts = {"model.o": code, "libc.o": _prebuilt("libc.o")}
         for name, data in parts.items():
             (Path(scratch) / name).write_bytes(data)
-        zig(
-            "wasm-ld", "--no-entry", *(f"--export={name}" for name in EXPORTS), "--export-memory", "--gc-sections",
+        wasm_ld(
+            "--no-entry", *(f"--export={name}" for name in EXPORTS), "--export-memory", "--gc-sections",
             "--strip-all", "--stack-first", "-z", f"stack-size={STACK_BYTES}", "-O2", *parts, "-o", "model.wasm",
             cwd=Path(scratch),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Arguments -> a run of a tool of PyPI's ziglang: its C compiler when the runtime is built, its wasm-ld ever after."""
+"""Arguments -> a run of a tool of PyPI's ziglang, with which the C runtime is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def zig(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None 
     """Runs `zig arguments...` and gives what it printed to stderr; raises ToolchainError when it fails."""
     spec = importlib.util.find_spec("ziglang")
     if spec is None or spec.origin is None:
-        raise ToolchainError("linking WebAssembly needs wasm-ld: run `pip install ziglang`")
+        raise ToolchainError("building the WebAssembly runtime needs a C compiler: run `pip install ziglang`")
     program = Path(spec.origin).parent / "zig"
     done = subprocess.run([program, *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -89,11 +89,17 @@ def test_metadata_pins_every_requirement(site: Path) -> None:
         "codegen/wasm32/prebuilt/runtime.bc",
         "runtime_ts/dist/node_cli.mjs",
         "runtime_ts/dist/tvm-webgpu.mjs",
+        "lld/wasm-ld",
         "spirv_tools/libspirv_tools.so",
     ],
 )
 def test_carries_what_was_built(site: Path, path: str) -> None:
     assert (site / "tvm_webgpu" / path).stat().st_size > 1000
+
+
+def test_programs_can_be_run_once_installed() -> None:
+    with zipfile.ZipFile(WHEEL) as archive:
+        assert archive.getinfo("tvm_webgpu/lld/wasm-ld").external_attr >> 16 & 0o111
 
 
 def test_importing_tvm_alone_compiles_through_us(run: Run, tmp_path: Path) -> None:

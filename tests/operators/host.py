@@ -17,7 +17,7 @@ from tvm import relax, tirx
 from tvm_webgpu.codegen.schedule.blocks import inline_injective, open_schedule
 from tvm_webgpu.codegen.wasm32 import linker
 from tvm_webgpu.codegen.wasm32.libm import call_libm
-from tvm_webgpu.codegen.wasm32.toolchain import zig
+from tvm_webgpu.lld import wasm_ld
 
 from . import accuracy
 from .runner import entry
@@ -59,7 +59,7 @@ def build(cases: list[Case]) -> bytes:
         (folder / "libc.o").write_bytes(linker._prebuilt("libc.o"))
         exports = [f"--export={name}" for name in wanted]
         options = ["--no-entry", "--export=__heap_base", "--export-memory", "--gc-sections", "--allow-undefined"]
-        zig("wasm-ld", *options, *exports, "code.o", "libc.o", "-o", "host.wasm", cwd=folder)
+        wasm_ld(*options, *exports, "code.o", "libc.o", "-o", "host.wasm", cwd=folder)
         return (folder / "host.wasm").read_bytes()
 
 

@@ -58,7 +58,7 @@ def main() -> None:
     with zipfile.ZipFile(args.output, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(content, key=lambda path: (path.startswith(info), path)):
             entry = zipfile.ZipInfo(path, _EPOCH)
-            entry.external_attr = 0o100644 << 16
+            entry.external_attr = (0o100755 if content[path].startswith(b"\x7fELF") else 0o100644) << 16
             archive.writestr(entry, content[path])
 
 

@@ -215,6 +215,9 @@ def _py_action(ctx):
     if ctx.files.srcs:
         places["$(source_directory)"] = ctx.files.srcs[0].dirname
     for argument in ctx.attr.arguments:
+        if argument == "$(sources)":
+            arguments.add_all(ctx.files.srcs)
+            continue
         for name, place in places.items():
             argument = argument.replace(name, place)
         arguments.add(argument)
@@ -235,7 +238,7 @@ py_action = rule(
         "tool": attr.label(mandatory = True, executable = True, cfg = "exec"),
         "srcs": attr.label_list(allow_files = True),
         "outs": attr.output_list(mandatory = True),
-        "arguments": attr.string_list(doc = "`$(directory)` is the outputs' folder, `$(source_directory)` the sources'"),
+        "arguments": attr.string_list(doc = "`$(directory)` is the outputs' folder, `$(source_directory)` the sources', `$(sources)` all of these"),
         "message": attr.string(),
     },
 )

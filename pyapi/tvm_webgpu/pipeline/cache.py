@@ -26,7 +26,7 @@ LIMIT_BYTES = 256 << 20
 
 KEPT = 0.8
 SUFFIX = ".entry"
-CALLED = ("apache-tvm", "apache-tvm-ffi", "llvmlite", "ziglang", "numpy")
+CALLED = ("apache-tvm", "apache-tvm-ffi", "llvmlite", "numpy")
 """Distributions whose versions are part of every key."""
 
 
@@ -48,9 +48,9 @@ def version() -> bytes:
         with suppress(importlib.metadata.PackageNotFoundError):
             digest.update(f"{name} {importlib.metadata.version(name)}\n".encode())
     root = Path(tvm_webgpu.__file__).parent
-    for folder in (root / "pipeline", root / "codegen", root / "spirv_tools"):
+    for folder in (root / "pipeline", root / "codegen", root / "lld", root / "spirv_tools"):
         for path in sorted(folder.resolve().rglob("*")):
-            if path.suffix in (".py", ".so", ".bc", ".o"):
+            if path.suffix in (".py", ".so", ".bc", ".o") or path.name == "wasm-ld":
                 digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
     return digest.digest()
 
