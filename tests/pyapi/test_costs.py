@@ -88,9 +88,9 @@ HEADS, SCORES = 2 * 8 * 520, 2 * 8 * 8
 SEVERAL: dict[str, tuple[tvm.IRModule, tuple[str, ...], list[tuple[int, int]]]] = {
     # The turned operand is moved twice; the product reads the turned one.
     "turned": (
-        calling(relax.op.matmul, (1024, 1024), (1024, 1024)),
+        calling(relax.op.matmul, (1024, 2048), (2048, 1024)),
         (),
-        [(0, 2 * MATRIX), (2 * 1024**3, 3 * MATRIX)],
+        [(0, 4 * MATRIX), (4 * 1024**3, 5 * MATRIX)],
     ),
     # 256 workgroups leave a number each; 256 threads meet by eights and then fours.
     "in parts": (
