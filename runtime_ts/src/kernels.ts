@@ -21,6 +21,11 @@ export interface KernelLayout {
   readonly pipeline: GPUPipelineLayout;
 }
 
+/**
+ * How long modules are held: when the engine collects those that nobody holds, Node frees them on this thread, 0.2
+ * ms each, which would be in the middle of the first run.
+ */
+const HELD_MS = 2000;
 /** What takes this thread some milliseconds: the text of a kernel. */
 const PACE_MS = 5;
 
@@ -34,24 +39,29 @@ export async function compileKernels(
 ): Promise<CompiledKernel[]> {
   const layouts = new Map<string, KernelLayout>();
   const decoder = new TextDecoder();
-  return Promise.all(kernels.map(async (kernel, i) => {
+  const held: GPUShaderModule[] = [];
+  const compiled = await Promise.all(kernels.map(async (kernel, i) => {
     const [offset, length] = kernel.wgsl;
     if (offset + length > text.byteLength) throw new PackageError(`manifest.json: kernel "${kernel.name}" has no text`);
     const code = decoder.decode(text.subarray(offset, offset + length));
     const layout = layoutOf(device, kernel, layouts);
     if (gently) await sleep(PACE_MS * i);
-    const pipeline = await compile(device, kernel.name, code, layout.pipeline);
+    const pipeline = await compile(device, kernel.name, code, layout.pipeline, held);
     onCompiled(length);
     return { name: kernel.name, pipeline, layout, bindings: kernel.bindings.length, scalars: kernel.scalars.length };
   }));
+  const timer: Partial<NodeJS.Timeout> = setTimeout(() => { held.length = 0; }, HELD_MS);
+  timer.unref?.(); // a number in browsers
+  return compiled;
 }
 
 async function compile(
-  device: GPUDevice, name: string, code: string, layout: GPUPipelineLayout,
+  device: GPUDevice, name: string, code: string, layout: GPUPipelineLayout, held: GPUShaderModule[],
 ): Promise<GPUComputePipeline> {
   // The module's own errors are told below, with their lines; the scope keeps them off the console.
   device.pushErrorScope("validation");
   const module = device.createShaderModule({ label: name, code });
+  held.push(module);
   const invalid = device.popErrorScope();
   try {
     // The module has one entry point, whatever WGSL's reserved words made of its name.
