@@ -22,6 +22,7 @@ from .axis import Axis, divides
 from .blocks import NotApplicable, inline_injective, kinds, open_schedule
 from .builder import Kernel, i64
 from .nest import instead_of_reads, is_one, loads_of, offset_of, substitute
+from .typical import is_bounded, typical
 
 VECTOR = 4
 # An axis of fewer positions stays with its open batch: a tile would be mostly padding.
@@ -122,7 +123,7 @@ def sums_of(
         raise NotApplicable("the contiguous axis of the result is in both operands")
     own_y, own_x = (only_a, only_b) if x_is_b else (only_b, only_a)
     value_y, value_x = (factor_a, factor_b) if x_is_b else (factor_b, factor_a)
-    outer, own_y, own_x = _set_open_batch_apart(own_y, own_x)
+    outer, own_y, own_x = _set_open_batch_apart(func, own_y, own_x)
     outer += [it for it in own_x if it.var in apart]
     own_x = [it for it in own_x if it.var not in apart]
     s, y, x, k = Axis.of(outer + both + neither), Axis.of(own_y), Axis.of(own_x), Axis.of(reduced)
@@ -203,23 +204,23 @@ def _channels_last(k: Axis, factors: tuple[tirx.Expr, tirx.Expr], own: Set[tirx.
 
 
 def _set_open_batch_apart(
-    own_y: list[tirx.IterVar], own_x: list[tirx.IterVar]
+    func: tirx.PrimFunc, own_y: list[tirx.IterVar], own_x: list[tirx.IterVar]
 ) -> tuple[list[tirx.IterVar], list[tirx.IterVar], list[tirx.IterVar]]:
-    """Moves a symbolic outermost iterator from y or x to s, where what is left behind has a known size worth a tile.
+    """Moves an outermost iterator of open extent from y or x to s, where what is left has a size worth a tile.
 
-    The extents that guards, vectors and index arithmetic depend on are then constants; an operand that does not depend
-    on s is simply read again, from cache.
+    The extents that guards, vectors and index arithmetic depend on are then constants, or of a known divisor; an
+    operand that does not depend on s is simply read again, from cache.
     """
     outer: list[tirx.IterVar] = []
 
     def settle(iters: list[tirx.IterVar]) -> list[tirx.IterVar]:
         wide = [it for it in iters if not is_one(it.dom.extent)]
-        if len(wide) < 2 or isinstance(wide[0].dom.extent, tirx.IntImm):
+        if len(wide) < 2 or is_bounded(func, wide[0].dom.extent):
             return iters
-        inner = wide[1:]
-        if not all(isinstance(it.dom.extent, tirx.IntImm) for it in inner):
+        inner = [it.dom.extent for it in wide[1:]]
+        if not all(is_bounded(func, extent) for extent in inner):
             return iters
-        if math.prod(int(it.dom.extent) for it in inner) < MIN_INNER:
+        if math.prod(typical(func, extent, 0) for extent in inner) < MIN_INNER:
             return iters
         outer.append(wide[0])
         return [it for it in iters if not it.same_as(wide[0])]

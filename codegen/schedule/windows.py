@@ -19,7 +19,7 @@ from .blocks import NotApplicable
 from .builder import Kernel, i64
 from .limits import Limits
 from .nest import Nest, nests_of
-from .typical import ATTRIBUTE, typical
+from .typical import is_bounded, typical
 
 # Steps of a reduction that are written out.
 MAX_STEPS = 64
@@ -129,10 +129,9 @@ def _space(func: tirx.PrimFunc, nest: Nest) -> Space:
     if len(long) < 2:
         raise NotApplicable("no planes")
     outer, (_, height), (_, width) = iterators[: long[-2]], iterators[long[-2]], iterators[long[-1]]
-    shared = ATTRIBUTE in (func.attrs or {})  # such sizes are no bigger than the largest layer's
-    bounded = [shared or isinstance(extent, tirx.IntImm) for _, extent in outer]
+    bounded = [is_bounded(func, extent) for _, extent in outer]
     first = bounded.index(True) if True in bounded else len(outer)
-    if not all(bounded[first:]) or (first and not all(isinstance(e, tirx.IntImm) for e in (height, width))):
+    if not all(bounded[first:]) or (first and not all(is_bounded(func, e) for e in (height, width))):
         raise NotApplicable("who knows how many planes, or how large")
     return Space(Axis(outer[:first]), Axis(outer[first:]), height, width)
 

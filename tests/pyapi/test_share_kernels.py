@@ -19,12 +19,16 @@ from tvm_webgpu.pipeline.passes.share_kernels import _line, _Symbols
 Layer = tuple[int, ...]
 
 
-def convolutions(layers: Sequence[Layer], groups: bool = False) -> tvm.IRModule:
+Extent = int | tvm.tirx.Var
+
+
+def convolutions(layers: Sequence[Layer], groups: bool = False, images: Extent = 1) -> tvm.IRModule:
     """For each (in, out, h, w, kernel, stride) an input, and its convolution with bias, clipped, as an output."""
     rng = np.random.default_rng(3)
     bb = relax.BlockBuilder()
     inputs = [
-        relax.Var(f"x{i}", relax.TensorType((1, c, h, w), "float32")) for i, (c, _, h, w, _, _) in enumerate(layers)
+        relax.Var(f"x{i}", relax.TensorType((images, c, h, w), "float32"))
+        for i, (c, _, h, w, _, _) in enumerate(layers)
     ]
     with bb.function("main", inputs):
         with bb.dataflow():
@@ -38,11 +42,14 @@ def convolutions(layers: Sequence[Layer], groups: bool = False) -> tvm.IRModule:
     return bb.get()
 
 
-def matmuls(sizes: Sequence[Layer]) -> tvm.IRModule:
-    """For each (m, n, k) an input [m, k] and its product with a constant, through gelu, as an output."""
+def matmuls(sizes: Sequence[Layer], rows: Extent | None = None) -> tvm.IRModule:
+    """For each (m, n, k) an input [m, k], or [rows, k], and its product with a constant, through tanh, as an output."""
     rng = np.random.default_rng(4)
     bb = relax.BlockBuilder()
-    inputs = [relax.Var(f"x{i}", relax.TensorType((m, k), "float32")) for i, (m, _, k) in enumerate(sizes)]
+    inputs = [
+        relax.Var(f"x{i}", relax.TensorType((m if rows is None else rows, k), "float32"))
+        for i, (m, _, k) in enumerate(sizes)
+    ]
     with bb.function("main", inputs):
         with bb.dataflow():
             results = []
@@ -58,20 +65,21 @@ def compiled(mod: tvm.IRModule, share: bool) -> Package:
         return tvm_webgpu.compile(mod, cache=False)
 
 
-def check(mod: tvm.IRModule, alone: int, together: int, tmp_path) -> None:
-    """Compares both packages' results, and counts their kernels."""
-    rng = np.random.default_rng(5)
-    arrays = {
-        var.name: rng.standard_normal([int(n) for n in var.ty.shape]).astype("float32") for var in mod["main"].params
-    }
+def check(mod: tvm.IRModule, alone: int, together: int, tmp_path, lengths: Sequence[int] = (1,)) -> None:
+    """Compares both packages' results, and counts their kernels; open extents have each of the lengths in turn."""
     packages = [compiled(mod, share) for share in (False, True)]
     assert [len(package.kernels) for package in packages] == [alone, together]
-    results = []
+    models = []
     for i, package in enumerate(packages):
         package.save(tmp_path / str(i))
-        results.append(tvm_webgpu.load(tmp_path / str(i)).run(arrays))
-    for name, expected in results[0].items():
-        np.testing.assert_array_equal(results[1][name], expected, err_msg=name)
+        models.append(tvm_webgpu.load(tmp_path / str(i)))
+    rng = np.random.default_rng(5)
+    for length in lengths:
+        shapes = {var.name: [getattr(n, "value", length) for n in var.ty.shape] for var in mod["main"].params}
+        arrays = {name: rng.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+        expected, results = (model.run(arrays) for model in models)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(results[name], values, err_msg=f"{name}, length {length}")
 
 
 def test_convolutions_of_many_sizes_are_one_kernel(tmp_path) -> None:
@@ -93,6 +101,23 @@ def test_odd_sizes_keep_to_themselves(tmp_path) -> None:
 
 def test_products_of_many_sizes(tmp_path) -> None:
     check(matmuls([(40, 64, 100), (36, 32, 120), (44, 96, 132)]), 3, 1, tmp_path)
+
+
+def test_convolutions_of_any_number_of_images(tmp_path) -> None:
+    """The number of images stays open beside the sizes; planes of 4 * n columns, and odd ones."""
+    layers = [(40, 32, 12, 12, 1, 1), (48, 36, 8, 8, 1, 1), (40, 32, 7, 7, 1, 1), (52, 32, 5, 9, 1, 1)]
+    check(convolutions(layers, images=tvm.tirx.Var("n", "int64")), 4, 2, tmp_path, lengths=(1, 3))
+
+
+def test_windows_of_any_number_of_images(tmp_path) -> None:
+    layers = [(24, 24, 9, 9, 3, 1), (16, 16, 11, 9, 3, 1), (9, 9, 11, 13, 3, 2)]
+    check(convolutions(layers, groups=True, images=tvm.tirx.Var("n", "int64")), 3, 2, tmp_path, lengths=(1, 5))
+
+
+def test_products_of_any_number_of_rows(tmp_path) -> None:
+    """A symbol of the model's own may have the name that a size would get."""
+    sizes = [(0, 64, 100), (0, 32, 120), (0, 96, 132)]
+    check(matmuls(sizes, rows=tvm.tirx.Var("size0", "int64")), 3, 1, tmp_path, lengths=(1, 37))
 
 
 def test_what_is_called_with_the_same_sizes_is_left_alone(tmp_path) -> None:

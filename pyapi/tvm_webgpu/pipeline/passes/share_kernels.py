@@ -4,12 +4,13 @@ A driver takes tens of milliseconds to compile a kernel, however small, and a ne
 Functions are taken together where they are equal but for numbers and get the same schedule (`schedule.signature`). The
 numbers in which they differ become multiples of symbols, `16 * n` where 16 divides the number in all of them, so that
 what has to be a multiple of 4 or of a tile's edge still is one for certain; numbers that follow others (the padded
-height h + 2) are written by them.
+height h + 2) are written by them. What is open (any number of images) stays so beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import itertools
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from math import gcd
 
@@ -19,6 +20,7 @@ from tvm import relax, tirx
 from tvm.ir import GlobalVar
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.target import Target
+from tvm.tirx.analysis import undefined_vars
 
 from tvm_webgpu.codegen import schedule, spirv
 from tvm_webgpu.pipeline.passes.patterns import CALL_TIR
@@ -52,7 +54,7 @@ def ShareKernels(target: Target) -> tvm.transform.Pass:
         outputs = _outputs_of_called(mod)
         alike: dict[tuple[int, int], list[GlobalVar]] = {}
         for gvar, func in sorted(mod.functions.items(), key=lambda item: item[0].name_hint):
-            if gvar in outputs and _is_static(func):
+            if gvar in outputs and _takes_buffers(func):
                 key = (tvm_ffi.structural_hash(_skeleton(func), map_free_vars=True), outputs[gvar])
                 alike.setdefault(key, []).append(gvar)
         # Looking at a schedule takes longer than all else, so only where there is something to share with.
@@ -68,12 +70,12 @@ def ShareKernels(target: Target) -> tvm.transform.Pass:
 
 
 def _outputs_of_called(mod: tvm.IRModule) -> dict[GlobalVar, int]:
-    """The functions that are only ever called by `call_tir`, and their number of outputs."""
+    """The functions that are only ever called by `call_tir` with tensors, and their number of outputs."""
     found: dict[GlobalVar, int] = {}
     others: set[GlobalVar] = set()
 
     def visit(call: tvm.ir.Call) -> None:
-        if call.op == CALL_TIR:
+        if call.op == CALL_TIR and len(call.args) == 2:
             out = call.ty_args[0]
             found[call.args[0]] = len(out.fields) if isinstance(out, relax.TupleType) else 1
         else:
@@ -85,11 +87,14 @@ def _outputs_of_called(mod: tvm.IRModule) -> dict[GlobalVar, int]:
     return {gvar: count for gvar, count in found.items() if gvar not in others}
 
 
-def _is_static(func: tvm.ir.BaseFunc) -> bool:
-    """Whether a TIR function takes buffers of known sizes, and nothing else."""
-    return isinstance(func, tirx.PrimFunc) and all(
-        isinstance(dim, tirx.IntImm) for param in func.params for dim in getattr(param.ty, "shape", [param])
-    )
+def _takes_buffers(func: tvm.ir.BaseFunc) -> bool:
+    """Whether a TIR function takes buffers, of known or open sizes, and nothing else."""
+    return isinstance(func, tirx.PrimFunc) and all(hasattr(param.ty, "shape") for param in func.params)
+
+
+def _open_sizes(func: tirx.PrimFunc) -> set[str]:
+    """The names of what is open in the sizes of a function's buffers."""
+    return {var.name for param in func.params for dim in param.ty.shape for var in undefined_vars(dim)}
 
 
 def _is_size(node: tirx.IntImm) -> bool:
@@ -118,7 +123,9 @@ def _sizes(func: tirx.PrimFunc) -> list[int]:
 class _Symbols:
     """Numbers that differ between functions, and the expressions of symbols that stand for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Set[str] = frozenset()) -> None:
+        """`taken`: names that the symbols may not have."""
+        self._names = (name for name in map("size{}".format, itertools.count()) if name not in taken)
         self.vars: list[tirx.Var] = []
         self.values: list[Sizes] = []
         self._known: list[tuple[Sizes, tirx.Expr]] = []
@@ -130,7 +137,7 @@ class _Symbols:
                 scaled = expr if factor == 1 else expr * tirx.IntImm("int64", factor)
                 return scaled if rest == 0 else scaled + tirx.IntImm("int64", rest)
         divisor = gcd(KNOWN_DIVISOR, *sizes)
-        var = tirx.Var(f"size{len(self.vars)}", "int64")
+        var = tirx.Var(next(self._names), "int64")
         expr = var if divisor == 1 else var * tirx.IntImm("int64", divisor)
         self.vars.append(var)
         self.values.append(tuple(size // divisor for size in sizes))
@@ -156,7 +163,7 @@ def _generalise(funcs: Sequence[tirx.PrimFunc], outputs: int) -> tuple[tirx.Prim
     if len({len(sizes) for sizes in lists}) > 1:
         return None
     columns: list[Sizes] = list(zip(*lists))
-    symbols = _Symbols()
+    symbols = _Symbols(_open_sizes(funcs[0]))
     different = {column for column in columns if len(set(column)) > 1}
     # Those with large divisors first: what follows them (a padded height) is then written by them.
     names = {column: symbols(column) for column in sorted(different, key=lambda c: (-gcd(KNOWN_DIVISOR, *c), c))}
