@@ -84,8 +84,8 @@ def _worth_turning(shape: Shape) -> bool:
 
 
 def _odd(shape: Shape) -> bool:
-    """Whether columns don't lie in vectors, and sums are of middling length."""
-    return shape.runs_x is None and 256 < shape.k <= 1024
+    """Whether columns, those of several images of 7x7, don't lie in vectors, and sums are of middling length."""
+    return shape.runs_x is None and shape.x > 64 and 256 < shape.k <= 1024
 
 
 def _few(rows: int, runs: str, columns: int = 256) -> Callable[[Shape, Limits], bool]:
