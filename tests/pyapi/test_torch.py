@@ -277,3 +277,20 @@ def test_linear_layers_of_other_types(dtype: torch.dtype) -> None:
         (found,) = executor.run({executor.package.entries[0].inputs[0].name: x.numpy()}).values()
     assert found.dtype == x.numpy().dtype
     np.testing.assert_allclose(found, net(x).detach().numpy(), 2e-3, 2e-3)
+
+
+class Cached(torch.nn.Module):
+    """A cache as libraries write it: at first a vector of nothing, which PyTorch joins with tensors of any rank."""
+
+    def forward(self, keys: torch.Tensor, more: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        cache = torch.cat([torch.tensor([], dtype=keys.dtype), keys], dim=-2)
+        return torch.cat([cache, more], dim=-2), torch.cat([torch.tensor([]), torch.tensor([])])
+
+
+def test_caches_that_begin_as_nothing() -> None:
+    keys, more = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 1, 4)
+    with Executor(compile(torch.export.export(Cached(), (keys, more)))) as executor:
+        inputs = [spec.name for spec in executor.package.entries[0].inputs]
+        joined, nothing = executor.run(dict(zip(inputs, (keys.numpy(), more.numpy()), strict=True))).values()
+    np.testing.assert_array_equal(joined, np.concatenate([keys, more], -2))
+    assert nothing.shape == (0,)

@@ -219,6 +219,18 @@ def _filled(scope: Scope) -> relax.Expr:
     return scope.emit(relax.op.broadcast_to(scope.cast(value, scope.dtype()), scope.extents()))
 
 
+def _joined(scope: Scope) -> relax.Expr:
+    """Tensors along an axis. A vector of no elements is left out, whatever the others' rank: caches begin as one."""
+    tensors, dtype = scope.named["tensors"], scope.dtype()
+    parts = [scope.cast(value, dtype) for value in tensors if not _is_nothing(value)] or tensors[:1]
+    return scope.emit(relax.op.concat(parts, axis=scope.named["dim"])) if len(parts) > 1 else parts[0]
+
+
+def _is_nothing(value: relax.Expr) -> bool:
+    extents = list(value.ty.shape or ())
+    return len(extents) == 1 and isinstance(extents[0], tirx.IntImm) and extents[0].value == 0
+
+
 def _unfold(scope: Scope) -> relax.Expr:
     """Windows along an axis, their elements behind the last axis."""
     value, axis, _, step = scope.args[:4]
@@ -303,6 +315,7 @@ CONVERTERS: dict[str, Converter] = {
     "_cdist_forward.default": _distances,
     **dict.fromkeys(("full.default", "full_like.default", "fill.Scalar"), _filled),
     "scaled_dot_product_attention.default": attention,
+    "cat.default": _joined,
     "unfold.default": _unfold,
     "hypot.default": _hypotenuse,
     "log2.default": _log_base(0.6931471805599453),
