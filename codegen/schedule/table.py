@@ -115,9 +115,10 @@ PRODUCTS: tuple[Row, ...] = (
     Row(_MATRIX, lambda s, limits: _fills(_MATRIX, s, limits.cores, 1.5)),
     Row(_SMALL_MATRIX, lambda s, limits: s.k >= 64 and s.workgroups(_SMALL_MATRIX) >= limits.cores),
     # float16 without matrix units (`fits` tells): packed arithmetic. 4096^3 reaches 56 TFLOP/s k-major on an H100, with
-    # products in float32 43. Only for large products, where the rounding of pieces of 64 buys time.
+    # products in float32 43. Only for large products, where the rounding of pieces of 64 buys time: turning Y repays
+    # its launch from 1024^3 on, which takes 58 us in all, and 87 with rows of k in float32.
     Row(_HALF, lambda s, limits: s.runs == "own" and _large(s) and _fills(_HALF, s, limits.cores)),
-    Row(replace(_HALF, turn=True), lambda s, limits: _worth_turning(s) and _fills(_HALF, s, limits.cores)),
+    Row(replace(_HALF, turn=True), lambda s, limits: s.runs == "k" and _large(s) and _fills(_HALF, s, limits.cores)),
     # Two workgroups for every core: the tile with most multiplications per word read, 48.8 TFLOP/s at 4096^3 on an H100
     # where 8x8 results a thread reach 47.1 and 64x64 43.0. It needs Y k-major: with rows of k it falls to 41 at best.
     Row(_128, lambda s, limits: s.runs == "own" and _fills(_128, s, 2 * limits.cores - 8)),
