@@ -98,11 +98,11 @@ export class Commands {
     return true;
   }
 
-  /** Encodes what was flushed, and pauses after each submit. @throws ModelError if a list is none. */
-  *encode(): Generator<undefined, void> {
+  /** Encodes what was flushed; pauses after each submit, of `most` launches. @throws ModelError if a list is none. */
+  *encode(most = Infinity): Generator<undefined, void> {
     for (let words = this.#pending.shift(); words; words = this.#pending.shift()) {
       const plan = this.#plan(words);
-      for (let at = this.#steps(plan, words, 0); at < plan.steps.length; at = this.#steps(plan, words, at)) {
+      for (let at = 0; (at = this.#steps(plan, words, at, most)) < plan.steps.length;) {
         this.#handOver();
         yield;
       }
@@ -185,8 +185,9 @@ export class Commands {
    * Encodes steps until the next submit is due; gives the step to go on with. This loop is what a launch costs: it
    * calls WebGPU, and little else.
    */
-  #steps(plan: Plan, words: Uint32Array, from: number): number {
-    const { steps, fresh, perSubmit } = plan;
+  #steps(plan: Plan, words: Uint32Array, from: number, most: number): number {
+    const { steps, fresh } = plan;
+    const perSubmit = Math.min(plan.perSubmit, most);
     const uniforms = this.#uniforms;
     const { rehearsal } = this;
     let pass = this.#pass;

@@ -1,5 +1,6 @@
 /** @file A package's address in, its files' bytes out as they arrive; from HTTP, or in Node from a folder. */
 import type * as NodeFs from "node:fs/promises";
+import { inBrowser } from "./browser.ts";
 import { messageOf, PackageError } from "./errors.ts";
 import { importModule } from "./import.ts";
 
@@ -29,7 +30,7 @@ export class TransferError extends PackageError {}
 /** A folder's URL (relative ones as the page resolves them), or in Node also its path. */
 export function openSource(location: string | URL): Source {
   const text = String(location);
-  const inPage = typeof document !== "undefined" || "importScripts" in globalThis;
+  const inPage = inBrowser();
   // Two letters at least, so that C:\models is a path.
   const isUrl = location instanceof URL || /^[a-z][a-z\d+.-]+:/i.test(text);
   if (!isUrl && !inPage) return folderSource(text);

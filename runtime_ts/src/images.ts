@@ -1,4 +1,5 @@
 /** @file Pictures in, tensors in device buffers out: uploaded, resized and normalised on the GPU by two kernels. */
+import { inBrowser } from "./browser.ts";
 import { unshared, type Block } from "./buffers.ts";
 import type { Commands } from "./commands.ts";
 import { USAGE } from "./device.ts";
@@ -128,7 +129,7 @@ export class ImageWriter {
       return texture;
     }
     // Dawn for Node has the method, and no images for it.
-    if (typeof document === "undefined" && !("importScripts" in globalThis)) {
+    if (!inBrowser()) {
       throw new InputError("outside of browsers an image is { data, width, height }, 4 bytes a pixel");
     }
     const copy = (image: GPUCopyExternalImageSource): void => {

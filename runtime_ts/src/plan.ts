@@ -2,6 +2,7 @@
  * @file A command list in, its plan out: which pipeline and bind group each launch takes. A list that differs only in
  * grids, scalars and copied ranges has the same plan, so a repeated call looks nothing up.
  */
+import { inBrowser } from "./browser.ts";
 import type { Buffers } from "./buffers.ts";
 import { ModelError } from "./errors.ts";
 import type { CompiledKernel, KernelLayout } from "./kernels.ts";
@@ -70,9 +71,9 @@ const MOST_WORDS = 1 << 20;
 const MOST_GROUPS = 1 << 15;
 /**
  * The GPU works on the first launches while the rest are encoded. Fewer cost more in submits than they hide, and so do
- * pieces that grow (bench/README.md).
+ * pieces that grow (bench/README.md). In browsers another process encodes, and has all soon after the first.
  */
-const MOST_PER_SUBMIT = 14;
+const MOST_PER_SUBMIT = inBrowser() ? 64 : 14;
 const NO_SLOT = -1;
 
 export class Plans {

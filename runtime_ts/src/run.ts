@@ -22,8 +22,9 @@ interface Started {
   readonly checked: Promise<unknown>;
 }
 
-/** Submits that the GPU has before it while a run that can be called off encodes the next. */
+/** Submits that the GPU has before it while a run that can be called off encodes the next, and the launches of each. */
 const SUBMITS_AHEAD = 2;
+const LAUNCHES_PER_SUBMIT = 14;
 
 export class Runner {
   readonly session: Session;
@@ -208,7 +209,7 @@ export class Runner {
   /** Waits for the GPU now and then. @throws the signal's reason, with the rest not encoded */
   async #encodeInPieces(signal: AbortSignal, step: <T>(action: () => T) => T): Promise<void> {
     const { device, commands } = this.session;
-    const pieces = commands.encode();
+    const pieces = commands.encode(LAUNCHES_PER_SUBMIT);
     const ahead: Promise<unknown>[] = [];
     while (!step(() => pieces.next()).done) {
       ahead.push(device.queue.onSubmittedWorkDone());
