@@ -44,8 +44,10 @@ PACK = flags.DEFINE_string("pack", None, "Make a pack in this folder instead of 
 
 SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json"  # where Debian's chromium has it
 
-# Headless Chromium on Linux takes a GPU for WebGPU only while Vulkan draws its own pages, too, which needs no screen.
-CHROMIUM_ON_A_GPU = "--enable-features=Vulkan --use-angle=vulkan --disable-vulkan-surface --ignore-gpu-blocklist"
+# What gives headless Chromium on Linux a GPU without a screen: on an NVIDIA H100 no other way of drawing pages did.
+CHROMIUM_ON_A_GPU = (
+    "--enable-features=Vulkan --use-gl=angle --use-angle=gl-egl --disable-vulkan-surface --ignore-gpu-blocklist"
+)
 
 RUN_SH = """#!/bin/bash
 # bash run.sh OUT [options of bench.peers.cells]. Needs NumPy, and PyTorch for the native side.
